@@ -1,0 +1,146 @@
+"""The networks: plain CNNs of 4, 5 and 6 blocks, and ResNet34."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchvision.models import resnet34 as torchvision_resnet34
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.shapes import Shape
+
+IMAGE_PIXELS = 128
+FILTERS = (16, 32, 64, 128, 256, 256)
+HIDDEN = 128
+ARCHITECTURES = {
+    "cnn4": "plain CNN, 4 blocks",
+    "cnn5": "plain CNN, 5 blocks",
+    "cnn6": "plain CNN, 6 blocks",
+    "resnet34": "ResNet34",
+}
+
+
+class PlainCNN(nn.Module):
+    """Blocks of convolution, ReLU and pooling, then a small dense head.
+
+    Each block is a 3 x 3 convolution, ReLU and 2 x 2 max pooling; the number of filters doubles from 16
+    to 256. An image of 128 x 128 pixels is left with maps of 8 x 8, 4 x 4 and 2 x 2 pixels after 4, 5 and
+    6 blocks: the supplement's "2 x 2 just before flattening".
+
+    Parameters
+    ----------
+    blocks
+        4, 5 or 6.
+
+    Raises
+    ------
+    NanoshapeError
+        For another number of blocks.
+    """
+
+    def __init__(self, blocks: int):
+        super().__init__()
+        if blocks not in (4, 5, 6):
+            raise NanoshapeError(f"blocks is {blocks}, but must be 4, 5 or 6")
+        self.blocks = blocks
+        channels = (1, *FILTERS[:blocks])
+        layers: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        maps = channels[-1] * (IMAGE_PIXELS // 2**blocks) ** 2
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(maps, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, len(Shape))
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, 5) of images (N, 1, 128, 128)."""
+        return self.head(self.features(images))
+
+
+def resnet34() -> nn.Module:
+    """torchvision's ResNet34 with one input channel and five outputs, from random weights."""
+    model = torchvision_resnet34(num_classes=len(Shape))
+    model.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def build_model(name: str) -> nn.Module:
+    """The network called ``cnn4``, ``cnn5``, ``cnn6`` or ``resnet34``."""
+    if name not in ARCHITECTURES:
+        raise NanoshapeError(f"architecture is {name!r}, but must be one of {', '.join(ARCHITECTURES)}")
+    return resnet34() if name == "resnet34" else PlainCNN(int(name.removeprefix("cnn")))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def receptive_field(model: nn.Module) -> int:
+    """Side in pixels of the patch of the image that one unit of the last feature map sees.
+
+    Every convolution and pooling of kernel k adds (k - 1) times the product of the strides before it
+    (Dumoulin & Visin 2016). Layers are met in the order of the forward pass; the 1 x 1 shortcuts of
+    ResNet34 run beside the main path and add nothing.
+    """
+    field, jump = 1, 1
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d) and "downsample" not in name:
+            kernel, stride = (_first(module.kernel_size), _first(module.stride))
+            field += (kernel - 1) * jump
+            jump *= stride
+    return field
+
+
+def _first(size: Any) -> int:
+    return size[0] if isinstance(size, tuple) else size
+
+
+def save_weights(model: nn.Module, card: dict[str, Any], path: str | Path) -> None:
+    """Write weights as safetensors and, beside them, their card as JSON.
+
+    Parameters
+    ----------
+    model
+        The network.
+    card
+        Everything a user must know: at least ``architecture``.
+    path
+        The weights' file; the card gets the same name with the ending ``.json``.
+    """
+    path = Path(path)
+    state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    card = card | {"input": f"(N, 1, {IMAGE_PIXELS}, {IMAGE_PIXELS}) float, standardised per image, 1.0 Å a pixel"}
+    partial = path.with_suffix(".partial")
+    save_file(state, partial)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def load_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network and the card written by :func:`save_weights`.
+
+    Raises
+    ------
+    NanoshapeError
+        If a file is missing or the weights do not fit the card's architecture.
+    """
+    path = Path(path)
+    if not path.exists() or not path.with_suffix(".json").exists():
+        raise NanoshapeError(f"weights are {path}, but that file and a card {path.stem}.json beside it must exist")
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    model = build_model(card["architecture"])
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise NanoshapeError(f"{path} does not hold weights of {card['architecture']}: {error}") from None
+    return model.eval(), card

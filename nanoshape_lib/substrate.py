@@ -1,0 +1,173 @@
+"""Amorphous carbon blocks, and a particle laid on one of them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial import cKDTree
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.paths import data_file
+
+BLOCKS = 8
+FIELD_A = 128.0
+CONTACT_A = 2.5
+CARBON_ATOMIC_MASS_U = 12.011
+ATOMIC_MASS_G = 1.66053906892e-24
+
+
+@lru_cache(maxsize=BLOCKS)
+def load_block(block: int) -> Atoms:
+    """One melt-quenched amorphous carbon block, periodic in all directions, sorted by height.
+
+    Parameters
+    ----------
+    block
+        Number of the block, 0 to 7. The blocks are independent quenches (``data/make_carbon.py``).
+
+    Raises
+    ------
+    NanoshapeError
+        If there is no such block, or its file is missing or changed.
+    """
+    if block not in range(BLOCKS):
+        raise NanoshapeError(f"block is {block}, but must be a whole number from 0 to {BLOCKS - 1}")
+    with np.load(data_file(f"carbon/block_{block:02d}.npz")) as file:
+        cell = file["cell_A"]
+        positions = file["fractional_uint16"] / 65536.0 * cell
+    return Atoms(f"C{len(positions)}", positions=positions, cell=cell, pbc=True)
+
+
+def density_g_cm3(block: Atoms) -> float:
+    """Mass density [g/cm³] of a carbon block."""
+    return len(block) * CARBON_ATOMIC_MASS_U * ATOMIC_MASS_G / (block.get_volume() * 1e-24)
+
+
+def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Radial distribution function g(r) of a periodic block.
+
+    Returns
+    -------
+    r, g
+        Bin centres [Å] and g(r), which tends to one at large distance.
+    """
+    edges = np.arange(0.0, maximum_A + bin_A / 2, bin_A)
+    tree = cKDTree(block.positions, boxsize=block.cell.lengths())
+    pairs_within = tree.count_neighbors(tree, edges) - len(block)
+    pairs_within[edges == 0] = 0
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    ideal = len(block) * shells * len(block) / block.get_volume()
+    return (edges[1:] + edges[:-1]) / 2, np.diff(pairs_within) / ideal
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a periodic block is laid under the particle: rolled by whole ångströms, turned, mirrored."""
+
+    block: int
+    roll_A: tuple[int, int] = (0, 0)
+    quarter_turns: int = 0
+    mirror: bool = False
+
+    def positions(self) -> np.ndarray:
+        """Carbon positions (N, 3) [Å] in the field, height counted from the block's lower face."""
+        r = load_block(self.block).positions.copy()
+        if self.mirror:
+            r[:, 0] = -r[:, 0]
+        for _ in range(self.quarter_turns % 4):
+            r[:, :2] = np.stack([-r[:, 1], r[:, 0]], axis=1)
+        r[:, :2] = (r[:, :2] + self.roll_A) % FIELD_A
+        return r
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """The same operation on a periodic field ``array[x, y]`` whose pixel (0, 0) is centred on the origin."""
+        if self.mirror:
+            array = np.roll(array[::-1], 1, axis=0)
+        for _ in range(self.quarter_turns % 4):
+            array = np.roll(array.T[::-1], 1, axis=0)
+        pixels = np.array(self.roll_A) * array.shape[0] / FIELD_A
+        return np.roll(array, pixels.astype(int), axis=(0, 1))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A particle in the field of view, with or without a carbon film upstream of it.
+
+    The beam runs along +z. It leaves the film through the plane ``z = 0``; the particle lies at
+    ``z > 0``. ``particle`` has positions in the field, 0 to 128 Å laterally.
+    """
+
+    particle: Atoms
+    film: Placement | None
+
+    @property
+    def mid_plane_A(self) -> float:
+        """Height [Å] of the particle's mid-plane, from which defocus is counted."""
+        z = self.particle.positions[:, 2]
+        return float(z.min() + z.max()) / 2
+
+    @property
+    def film_thickness_A(self) -> float:
+        """Thickness [Å] of the film, zero without one."""
+        return 0.0 if self.film is None else float(load_block(self.film.block).cell.lengths()[2])
+
+    def atoms(self) -> Atoms:
+        """All atoms, film (z < 0) and particle (z > 0), in a cell that is periodic laterally."""
+        atoms = self.particle.copy()
+        if self.film is not None:
+            carbon = self.film.positions() - [0, 0, self.film_thickness_A]
+            atoms += Atoms(f"C{len(carbon)}", positions=carbon)
+        atoms.set_cell([FIELD_A, FIELD_A, self.film_thickness_A + self.particle.positions[:, 2].max() + 2])
+        atoms.set_pbc([True, True, False])
+        return atoms
+
+
+def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float] = (0.0, 0.0)) -> Scene:
+    """Lay a particle, already turned as wanted, on a carbon film (or leave it in vacuum).
+
+    The particle comes down until its nearest carbon atom is 2.5 Å away, or until its lowest atom is
+    0.5 Å above the plane through which the beam leaves the film, so that film and particle never
+    share a slice of the multislice.
+
+    Parameters
+    ----------
+    particle
+        Particle centred at the origin.
+    film
+        Placement of the block under it; None for vacuum.
+    shift_A
+        Lateral position of the particle's centre [Å] relative to the centre of the field.
+
+    Raises
+    ------
+    NanoshapeError
+        If the particle would leave the field of view.
+    """
+    placed = particle.copy()
+    placed.positions[:, :2] += FIELD_A / 2 + np.asarray(shift_A)
+    low, high = placed.positions[:, :2].min(), placed.positions[:, :2].max()
+    if low < 0 or high > FIELD_A:
+        raise NanoshapeError(
+            f"shift is {tuple(shift_A)} Å, but the particle must stay within the field of {FIELD_A:g} Å"
+            f" (it would reach from {low:.1f} to {high:.1f} Å)"
+        )
+    placed.positions[:, 2] += 0.5 - placed.positions[:, 2].min()
+    if film is not None:
+        placed.positions[:, 2] += _lift_to_contact(placed.positions, film)
+    return Scene(placed, film)
+
+
+def _lift_to_contact(gold: np.ndarray, film: Placement) -> float:
+    """Least upward shift [Å] that leaves every Au-C distance at or above the contact distance."""
+    carbon = film.positions() - [0, 0, load_block(film.block).cell.lengths()[2]]
+    near = gold[gold[:, 2] < 0.5 + CONTACT_A]
+    top = carbon[carbon[:, 2] > -CONTACT_A]
+    pairs = cKDTree(near[:, :2]).query_ball_tree(cKDTree(top[:, :2]), CONTACT_A)
+    lift = 0.0
+    for atom, neighbours in zip(near, pairs, strict=True):
+        if neighbours:
+            delta = top[neighbours] - atom
+            wanted = np.sqrt(np.maximum(CONTACT_A**2 - (delta[:, :2] ** 2).sum(axis=1), 0.0))
+            lift = max(lift, float((delta[:, 2] + wanted).max()))
+    return lift

@@ -1,0 +1,216 @@
+"""Training: one loop for every network, with checkpoints and early stopping on the validation set."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from tqdm.auto import trange
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.models import build_model, count_parameters, load_weights, save_weights
+
+PREDICT_BATCH = 256
+
+
+class TrainingConfig(BaseModel):
+    """How a network is trained. None of these values is the paper's: its own are not known to us."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["cnn4", "cnn5", "cnn6", "resnet34"] = "cnn6"
+    epochs: int = Field(20, ge=1, le=10_000)
+    batch_size: int = Field(64, ge=1, le=65_536)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(1e-2, ge=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps during which the rate rises")
+    patience: int = Field(1_000, ge=1, description="epochs without a better validation loss before stopping")
+    augment: bool = True
+    seed: int = Field(0, ge=0)
+    device: str = "cpu"
+
+
+def low_precision(device: str) -> bool:
+    """Whether bfloat16 is faster than float32 here: on CUDA, and on CPUs with bfloat16 instructions."""
+    return device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported()
+
+
+def symmetry_augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (N, h, w) under one of the eight symmetries of the square, drawn at random: no interpolation."""
+    choice = torch.randint(8, (len(images),), generator=generator)
+    out = torch.empty_like(images)
+    for k in range(8):
+        chosen = images[choice == k]
+        turned = torch.rot90(chosen, k % 4, dims=(1, 2))
+        out[choice == k] = turned.flip(1) if k >= 4 else turned
+    return out
+
+
+def fit(config: TrainingConfig, train: ImageSet, validation: ImageSet, folder: str | Path) -> tuple[nn.Module, dict]:
+    """Train a network, or take up again where an interrupted training stopped.
+
+    The weights kept are those of the epoch with the lowest validation loss. The test set plays no part.
+
+    Parameters
+    ----------
+    config
+        The training.
+    train, validation
+        Image sets; they must come from different groups (splits of one store do).
+    folder
+        Run folder: ``weights.safetensors`` with its card once finished, ``checkpoint.pt`` until then.
+
+    Returns
+    -------
+    model, card
+        The trained network in evaluation mode, and its card: configuration, parameters, seconds, and the
+        ``history`` of every epoch (train_loss, validation_loss, validation_accuracy, seconds).
+
+    Raises
+    ------
+    NanoshapeError
+        If the folder holds another configuration's run.
+    """
+    folder = Path(folder)
+    weights = folder / "weights.safetensors"
+    if weights.exists():
+        model, card = load_weights(weights)
+        _check_same(config, card["config"], folder)
+        return model.to(config.device), card
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(config, train, validation)
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        run.restore(torch.load(checkpoint, weights_only=True), folder)
+    with trange(config.epochs, initial=run.epoch, desc=config.architecture, unit="epoch") as bar:
+        while run.epoch < config.epochs and run.epoch - run.best_epoch < config.patience:
+            run.train_epoch()
+            bar.set_postfix({key: f"{value:.3f}" for key, value in run.history[-1].items() if key != "epoch"})
+            bar.update()
+            partial = checkpoint.with_suffix(".partial")
+            torch.save(run.state(), partial)
+            partial.replace(checkpoint)
+    run.model.load_state_dict(run.best_weights)
+    card = {
+        "architecture": config.architecture,
+        "config": config.model_dump(),
+        "parameters": count_parameters(run.model),
+        "train_images": len(train),
+        "train_waves": int(train.table["group"].nunique()),
+        "best_epoch": run.best_epoch,
+        "seconds": sum(row["seconds"] for row in run.history),
+        "history": run.history,
+        "versions": {"torch": torch.__version__},
+    }
+    save_weights(run.model, card, weights)
+    checkpoint.unlink(missing_ok=True)
+    return run.model.eval(), card
+
+
+def predict(model: nn.Module, images: Tensor) -> np.ndarray:
+    """Logits (N, 5), float32, of standardised images (N, 128, 128)."""
+    device = str(next(model.parameters()).device)
+    model.eval()
+    batches = images.split(PREDICT_BATCH)
+    with torch.inference_mode():
+        return torch.cat([_forward(model, batch, device).float().cpu() for batch in batches]).numpy()
+
+
+def _forward(model: nn.Module, images: Tensor, device: str) -> Tensor:
+    batch = images[:, None].to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=low_precision(device)):
+        return model(batch)
+
+
+def _check_same(config: TrainingConfig, found: dict, folder: Path) -> None:
+    if TrainingConfig.model_validate(found) != config:
+        raise NanoshapeError(f"folder is {folder}, but the run there has another configuration; name another folder")
+
+
+class _Run:
+    """State of one training: everything that must survive an interruption."""
+
+    def __init__(self, config: TrainingConfig, train: ImageSet, validation: ImageSet):
+        self.config, self.train, self.validation = config, train, validation
+        torch.manual_seed(config.seed)
+        self.model = build_model(config.architecture).to(config.device, memory_format=torch.channels_last)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        steps = config.epochs * max(1, len(train) // config.batch_size)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=steps, pct_start=config.warmup
+        )
+        self.loss = nn.CrossEntropyLoss()
+        self.epoch, self.best_epoch, self.best_loss = 0, 0, float("inf")
+        self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.history: list[dict[str, float]] = []
+
+    def train_epoch(self) -> None:
+        """One pass over the training images, then the validation set."""
+        start, config, labels = time.perf_counter(), self.config, self.train.labels
+        self.model.train()
+        order = torch.randperm(len(labels), generator=self.generator)
+        whole = max(1, len(order) // config.batch_size) * config.batch_size
+        losses = []
+        for rows in order[:whole].split(config.batch_size):
+            images = self.train.images[rows]
+            if config.augment:
+                images = symmetry_augment(images, self.generator)
+            loss = self.loss(_forward(self.model, images, config.device).float(), labels[rows].to(config.device))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            losses.append(loss.detach())
+        logits = torch.as_tensor(predict(self.model, self.validation.images))
+        truth = self.validation.labels
+        validation_loss = float(self.loss(logits, truth))
+        self.epoch += 1
+        if validation_loss < self.best_loss:
+            self.best_loss, self.best_epoch = validation_loss, self.epoch
+            self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "train_loss": float(torch.stack(losses).mean()),
+                "validation_loss": validation_loss,
+                "validation_accuracy": float((logits.argmax(1) == truth).float().mean()),
+                "seconds": time.perf_counter() - start,
+            }
+        )
+
+    def state(self) -> dict:
+        """What a checkpoint holds."""
+        return {
+            "config": self.config.model_dump(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "best_weights": self.best_weights,
+            "progress": (self.epoch, self.best_epoch, self.best_loss),
+            "history": self.history,
+        }
+
+    def restore(self, state: dict, folder: Path) -> None:
+        """Take up a checkpoint."""
+        _check_same(self.config, state["config"], folder)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        self.best_weights = state["best_weights"]
+        self.epoch, self.best_epoch, self.best_loss = state["progress"]
+        self.history = state["history"]
+
+
+def history_table(card: dict) -> pd.DataFrame:
+    """The training history of a card, one row an epoch."""
+    return pd.DataFrame(card["history"])
