@@ -72,8 +72,8 @@ class Shape(IntEnum):
 
 
 # Atoms in the particle of order n; compared with ASE's clusters in the tests. The order counts: cells along
-# the cube's edge; atomic steps along the edge of the cuboctahedron, truncated octahedron and icosahedron; atoms
-# along the edge of the octahedron.
+# the cube's edge; atomic steps along the edge of the cuboctahedron, truncated octahedron and icosahedron;
+# atoms along the edge of the octahedron.
 _ATOMS_OF_ORDER: dict[Shape, Callable[[int], int]] = {
     Shape.CUBE: lambda n: 4 * n**3 + 6 * n**2 + 3 * n + 1,
     Shape.CUBOCTAHEDRON: lambda n: (2 * n + 1) * (5 * n**2 + 5 * n + 3) // 3,
@@ -203,8 +203,8 @@ def build(shape: Shape | int | str, size_A: float) -> Atoms:
     -------
     ase.Atoms
         Particle centred at the origin, without a cell; ``info`` holds the label (``"shape"``) and the
-        realised size (``"size_A"``, Å). The cubic axes of the fcc shapes lie along x, y and z; two-fold axes of the
-        icosahedron do.
+        realised size (``"size_A"``, Å). The cubic axes of the fcc shapes lie along x, y and z, and so do
+        two-fold axes of the icosahedron.
 
     Raises
     ------
