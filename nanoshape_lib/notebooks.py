@@ -1,0 +1,163 @@
+"""Execute a notebook with papermill: parameters checked, nothing half-written, outputs tidied for a page."""
+
+import ast
+import base64
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.fingerprint import files_hash, source_files
+from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT
+
+PROFILES = NOTEBOOKS / "profiles"
+LOCK = ROOT / "requirements.lock"
+
+_WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
+    """Execute one notebook; the target appears complete or, if a cell fails, not at all.
+
+    Parameters
+    ----------
+    source, target
+        Notebook to read and to write.
+    parameters
+        Values that replace those in the cell tagged ``parameters``; only names that stand there.
+
+    Raises
+    ------
+    NanoshapeError
+        If a parameter is unknown or a cell fails.
+    """
+    declared = declared_parameters(nbformat.read(source, as_version=4))
+    unknown = sorted(set(parameters) - set(declared))
+    if unknown:
+        raise NanoshapeError(
+            f"parameter {unknown[0]!r} is not one of {source.name}, which are: {', '.join(declared) or 'none'}"
+        )
+    mark = fingerprint(source, parameters)
+    partial = target.with_name(f".{target.stem}.partial.ipynb")
+    # Progress bars belong on the terminal, not on a page; the kernel must be this interpreter's own.
+    os.environ |= {"TQDM_DISABLE": "1", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(partial),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(NOTEBOOKS),
+            progress_bar=sys.stderr.isatty(),
+            start_timeout=300,
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )
+        nbformat.write(_tidy(nbformat.read(partial, as_version=4), mark), partial)
+        partial.replace(target)
+    except PapermillExecutionError as error:
+        reason = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
+        raise NanoshapeError(
+            f"notebooks/{source.name} failed in code cell {error.exec_count}: {reason}"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
+    """Names and default values in the cell tagged ``parameters``."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for cell in cells
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
+def check_profile(profile: str) -> None:
+    """Raise a NanoshapeError that lists the profiles there are, unless `profile` is one of them."""
+    known = sorted(path.stem for path in PROFILES.glob("*.yml"))
+    if profile not in known:
+        raise NanoshapeError(f"profile is {profile!r}, but must be one of: {', '.join(known)}")
+
+
+def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
+    """Hash of all that the outputs of a notebook depend on.
+
+    These are the notebook, its parameters, the modules of the library that it imports (directly or not),
+    the profile if it has one, the shipped data and the pinned versions.
+    """
+    cells = [cell.source for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
+    code = re.sub(r"^(\s*)[%!].*$", r"\1pass", "\n".join(cells), flags=re.MULTILINE)
+    files = [source, *source_files(code), MANIFEST, LOCK]
+    if "profile" in parameters:
+        files.append(PROFILES / f"{parameters['profile']}.yml")
+    return files_hash((file for file in files if file.is_file()), repr(sorted(parameters.items())))
+
+
+def recorded_fingerprint(executed: Path) -> str | None:
+    """Fingerprint that an executed notebook was made with, or None if there is no such notebook."""
+    if not executed.is_file():
+        return None
+    return nbformat.read(executed, as_version=4).metadata.get("nanoshape", {}).get("fingerprint")
+
+
+def save_figures(executed: Path, folder: Path) -> list[Path]:
+    """Write every named figure of an executed notebook as a PNG file, called after the figure."""
+    written = []
+    for cell in nbformat.read(executed, as_version=4).cells:
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        images = [
+            out.data["image/png"] for out in cell.get("outputs", []) if "image/png" in out.get("data", {})
+        ]
+        if name and images:
+            path = folder / f"{name}.png"
+            path.write_bytes(base64.b64decode(images[-1]))
+            written.append(path)
+    return written
+
+
+def _tidy(notebook: NotebookNode, mark: str) -> NotebookNode:
+    """Keep what a page needs: fold the injected parameters, drop papermill's notes and orphan widgets."""
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata["nanoshape"] = {"fingerprint": mark}
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, "hide-cell"]
+            cell.metadata["mystnb"] = {"code_prompt_show": "The values of this build"}
+    states = notebook.metadata.get("widgets", {}).get(_WIDGET_STATE, {}).get("state", {})
+    shown = {
+        output.data[_WIDGET_VIEW]["model_id"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if _WIDGET_VIEW in output.get("data", {})
+    }
+    for orphan in set(states) - _reachable(states, shown):
+        del states[orphan]
+    if not states:
+        notebook.metadata.pop("widgets", None)
+    return notebook
+
+
+def _reachable(states: dict[str, Any], shown: set[str]) -> set[str]:
+    """Widget models that a page needs: those shown, what they refer to, and links between these."""
+    refers = {key: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(value))) for key, value in states.items()}
+    links = {key for key, value in states.items() if value.get("model_name", "").endswith("LinkModel")}
+    reached: set[str] = set()
+    waiting = set(shown)
+    while waiting:
+        reached |= waiting
+        ends_shown = {key for key in links if refers[key] & reached}
+        waiting = (ends_shown | {ref for key in reached for ref in refers.get(key, set())}) - reached
+    return reached
