@@ -4,7 +4,7 @@ import os
 import zlib
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import dask
 import numpy as np
@@ -23,8 +23,9 @@ from nanoshape_lib.substrate import BLOCKS, FIELD_A, Placement, Scene, deposit
 SCHEMA_VERSION = 1
 CHUNK = 10
 EDGE_A = 2.0
-SPLITS = ("train", "validation", "test")
 Split = Literal["train", "validation", "test"]
+Chunk = tuple[Split, int, int]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class SplitDesign(BaseModel):
@@ -112,10 +113,11 @@ def make_record(design: DatasetDesign, split: Split, index: int) -> Record:
     return Record(label, float(particle.info["size_A"]), len(particle), rotation, film.block, scene)
 
 
-def _write_chunk(path: str, design_json: str, split: Split, start: int, stop: int) -> int:
+def _write_chunk(path: str, design_json: str, chunk: Chunk) -> int:
     """Compute and store records start to stop; the checksums, written last, declare them done."""
     design = DatasetDesign.model_validate_json(design_json)
-    group = zarr.open_group(path, mode="r+")[split]
+    split, start, stop = chunk
+    group: Any = zarr.open_group(path, mode="r+")[split]
     waves, rows = [], []
     for index in range(start, stop):
         record = make_record(design, split, index)
@@ -192,13 +194,13 @@ def generate(
     with tqdm(total=sum(stop - start for _, start, stop in tasks), desc="exit waves", unit="wave") as bar:
         if workers == 0:
             for task in tasks:
-                bar.update(_write_chunk(*arguments, *task))
+                bar.update(_write_chunk(*arguments, task))
             return store
         workers = workers or os.cpu_count() or 1
         with dask.config.set({"distributed.worker.daemon": True}):
             cluster = scheduler or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             with Client(cluster) as client:
-                futures = [client.submit(_write_chunk, *arguments, *task, pure=False) for task in tasks]
+                futures = [client.submit(_write_chunk, *arguments, task, pure=False) for task in tasks]
                 for future in as_completed(futures):
                     bar.update(future.result())
             if not isinstance(cluster, str):
@@ -223,7 +225,7 @@ class Store:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            self._root = zarr.open_group(self.path, mode="r")
+            self._root: Any = zarr.open_group(self.path, mode="r")
         except FileNotFoundError:
             raise NanoshapeError(f"path is {path}, but no data set is there") from None
         found = self._root.attrs.get("schema_version")
@@ -235,16 +237,16 @@ class Store:
         """The design that made the store."""
         return DatasetDesign.model_validate(self._root.attrs["design"])
 
-    def missing_chunks(self, split: Split) -> list[tuple[Split, int, int]]:
+    def missing_chunks(self, split: Split) -> list[Chunk]:
         """Ranges (split, start, stop) of records that are not there yet."""
         done = self._root[split]["checksum"][:] != 0
         starts = range(0, len(done), CHUNK)
         ranges = [(split, start, min(start + CHUNK, len(done))) for start in starts]
         return [(split, start, stop) for split, start, stop in ranges if not done[start:stop].all()]
 
-    def verify(self) -> list[tuple[str, int]]:
+    def verify(self) -> list[tuple[Split, int]]:
         """Records (split, index) that are missing or whose wave disagrees with its checksum."""
-        bad = []
+        bad: list[tuple[Split, int]] = []
         for split in SPLITS:
             group = self._root[split]
             sums = group["checksum"][:]

@@ -118,8 +118,9 @@ def multislice(atoms: Atoms, incident: np.ndarray, energy_eV: float, slice_A: fl
             atoms, gpts=incident.shape[0], slice_thickness=slice_A, parametrization=PARAMETRIZATION
         )
         extent = tuple(atoms.cell.lengths()[:2])
-        wave = abtem.Waves(incident.astype(np.complex64), energy=energy_eV, extent=extent)
-        return wave.multislice(potential).array
+        incoming = abtem.Waves(incident.astype(np.complex64), energy=energy_eV, extent=extent)
+        outgoing = incoming.multislice(potential)
+    return np.asarray(outgoing.array)  # type: ignore[union-attr]
 
 
 @lru_cache(maxsize=16)
@@ -142,7 +143,7 @@ def squared_frequencies(n: int, extent_A: float = FIELD_A) -> np.ndarray:
 
 
 def fourier_crop(spectrum: np.ndarray, n: int) -> np.ndarray:
-    """The central n x n frequencies of a larger square spectrum, unshifted FFT order, as amplitudes of an n x n grid."""
+    """The central n x n frequencies of a larger square spectrum in unshifted FFT order."""
     old = spectrum.shape[-1]
     index = np.fft.fftfreq(n, 1 / n).astype(int) % old
     return spectrum[..., index[:, None], index] * (n / old) ** 2

@@ -1,6 +1,7 @@
 """Sets of camera images formed from stored exit waves, ready for a network."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ class ImageSet:
     @property
     def labels(self) -> torch.Tensor:
         """Labels (N,), int64."""
-        return torch.as_tensor(self.table["label"].to_numpy(np.int64))
+        return torch.as_tensor(self.table["label"].to_numpy(np.int64, copy=True))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -79,7 +80,7 @@ def make_images(
     design, table = store.design, store.table(split)
     count = len(table) if waves is None else waves
     if not 0 < count <= len(table):
-        raise NanoshapeError(f"waves is {waves}, but must be between 1 and {len(table)}, the {split} waves of the store")
+        raise NanoshapeError(f"waves is {waves}, but must be between 1 and {len(table)}, the {split} waves there are")
     defoci = torch.tensor(design.defoci_A if defoci_A is None else defoci_A, dtype=torch.float32)
     images, contrasts = [], []
     for index in tqdm(range(count), desc=f"{split} images", unit="wave"):
@@ -94,3 +95,20 @@ def make_images(
     rows["defocus_A"] = defoci.repeat(count).numpy()
     rows["contrast"] = torch.cat(contrasts).numpy()
     return ImageSet(torch.cat(images), rows)
+
+
+def save_images(images: ImageSet, folder: str | Path) -> None:
+    """Keep an image set in a folder, which appears complete or not at all."""
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    np.save(partial / "images.npy", images.images.numpy())
+    images.table.to_csv(partial / "table.csv", index=False, float_format="%.17g")
+    partial.replace(folder)
+
+
+def load_images(folder: str | Path) -> ImageSet:
+    """The image set kept by :func:`save_images`."""
+    folder = Path(folder)
+    table = pd.read_csv(folder / "table.csv", float_precision="round_trip")
+    return ImageSet(torch.from_numpy(np.load(folder / "images.npy")), table)

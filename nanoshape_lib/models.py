@@ -1,10 +1,10 @@
 """The networks: plain CNNs of 4, 5 and 6 blocks, and ResNet34."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import resnet34 as torchvision_resnet34
@@ -15,7 +15,8 @@ from nanoshape_lib.shapes import Shape
 IMAGE_PIXELS = 128
 FILTERS = (16, 32, 64, 128, 256, 256)
 HIDDEN = 128
-ARCHITECTURES = {
+Architecture = Literal["cnn4", "cnn5", "cnn6", "resnet34"]
+ARCHITECTURES: dict[Architecture, str] = {
     "cnn4": "plain CNN, 4 blocks",
     "cnn5": "plain CNN, 5 blocks",
     "cnn6": "plain CNN, 6 blocks",
@@ -48,7 +49,7 @@ class PlainCNN(nn.Module):
         self.blocks = blocks
         channels = (1, *FILTERS[:blocks])
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
         maps = channels[-1] * (IMAGE_PIXELS // 2**blocks) ** 2
@@ -58,7 +59,8 @@ class PlainCNN(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 5) of images (N, 1, 128, 128)."""

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from tqdm.auto import trange
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.models import build_model, count_parameters, load_weights, save_weights
+from nanoshape_lib.models import Architecture, build_model, count_parameters, load_weights, save_weights
 
 PREDICT_BATCH = 256
 
@@ -23,7 +22,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Literal["cnn4", "cnn5", "cnn6", "resnet34"] = "cnn6"
+    architecture: Architecture = "cnn6"
     epochs: int = Field(20, ge=1, le=10_000)
     batch_size: int = Field(64, ge=1, le=65_536)
     learning_rate: float = Field(1e-3, gt=0, le=1)
@@ -138,7 +137,7 @@ class _Run:
     def __init__(self, config: TrainingConfig, train: ImageSet, validation: ImageSet):
         self.config, self.train, self.validation = config, train, validation
         torch.manual_seed(config.seed)
-        self.model = build_model(config.architecture).to(config.device, memory_format=torch.channels_last)
+        self.model = build_model(config.architecture).to(config.device).to(memory_format=torch.channels_last)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

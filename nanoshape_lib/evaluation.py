@@ -1,0 +1,123 @@
+"""Honest evaluation: predictions, confusion, intervals that respect the groups, calibration."""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import confusion_matrix as count_confusions
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.shapes import Shape
+
+PROBABILITIES = [f"p{shape.value}" for shape in Shape]
+BOOTSTRAP_DRAWS = 2000
+
+
+def predictions_table(table: pd.DataFrame, logits: np.ndarray, temperature: float = 1.0) -> pd.DataFrame:
+    """A network's outputs beside what is known of each image.
+
+    Parameters
+    ----------
+    table
+        One row an image, with at least ``group`` and ``label``.
+    logits
+        Outputs (N, 5) of the network.
+    temperature
+        Divides the logits before the softmax (Guo et al. 2017).
+
+    Returns
+    -------
+    DataFrame
+        The table's columns, the probabilities ``p0`` to ``p4``, the label ``predicted``, the second choice
+        ``second`` and whether the first is ``correct``.
+    """
+    if len(table) != len(logits):
+        raise NanoshapeError(f"logits has {len(logits)} rows, but must have one for each of {len(table)} images")
+    result = table.reset_index(drop=True).copy()
+    result[PROBABILITIES] = softmax(logits / temperature, axis=1)
+    ranking = np.argsort(-logits, axis=1, kind="stable")
+    result["predicted"], result["second"] = ranking[:, 0], ranking[:, 1]
+    result["correct"] = result["predicted"] == result["label"]
+    return result
+
+
+def by_particle(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    """Predictions for whole focal series: one row a group, from the mean of its images' logits."""
+    groups = table["group"].to_numpy()
+    unique, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    means = np.zeros((len(unique), logits.shape[1]))
+    np.add.at(means, inverse, logits)
+    means /= np.bincount(inverse)[:, None]
+    return predictions_table(table.iloc[first], means)
+
+
+def confusion_matrix(predictions: pd.DataFrame) -> np.ndarray:
+    """Shares (5, 5): row = true shape, column = predicted shape; each row with an image in it sums to one."""
+    counts = count_confusions(predictions["label"], predictions["predicted"], labels=list(Shape)).astype(float)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def accuracy_interval(predictions: pd.DataFrame, level: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
+    """Accuracy with a bootstrap interval over groups.
+
+    The images of one exit wave fail together, so it is waves that are drawn with replacement, not images
+    (a cluster bootstrap: Davison & Hinkley 1997, section 3.8).
+
+    Returns
+    -------
+    accuracy, low, high
+        Between 0 and 1.
+    """
+    return _bootstrap(predictions["group"], predictions["correct"].to_numpy(float), level, seed)
+
+
+def paired_difference(
+    first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Accuracy of ``first`` minus that of ``second`` on the same images, with a group-bootstrap interval.
+
+    Raises
+    ------
+    NanoshapeError
+        If the two tables are not about the same images in the same order.
+    """
+    if not first["group"].to_numpy().tolist() == second["group"].to_numpy().tolist():
+        raise NanoshapeError("first and second hold different images, but must hold the same ones in the same order")
+    difference = first["correct"].to_numpy(float) - second["correct"].to_numpy(float)
+    return _bootstrap(first["group"], difference, level, seed)
+
+
+def _bootstrap(groups: pd.Series, values: np.ndarray, level: float, seed: int) -> tuple[float, float, float]:
+    _, inverse = np.unique(groups, return_inverse=True)
+    sizes, sums = np.bincount(inverse), np.bincount(inverse, weights=values)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=BOOTSTRAP_DRAWS)
+    means = (draws @ sums) / (draws @ sizes)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """Confidence and accuracy in equal bins of confidence: columns confidence, accuracy, images."""
+    confidence = predictions[PROBABILITIES].max(axis=1).to_numpy()
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    frame = pd.DataFrame({"bin": index, "confidence": confidence, "accuracy": predictions["correct"].to_numpy(float)})
+    grouped = frame.groupby("bin")
+    return grouped[["confidence", "accuracy"]].mean().assign(images=grouped.size())
+
+
+def calibration_error(predictions: pd.DataFrame, bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017, eq. 3), between 0 and 1."""
+    table = reliability(predictions, bins)
+    gaps = (table["confidence"] - table["accuracy"]).abs()
+    return float((gaps * table["images"]).sum() / table["images"].sum())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that minimises the cross-entropy of ``softmax(logits / T)``; fit it on validation data only."""
+
+    def cross_entropy(log_temperature: float) -> float:
+        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(scores[np.arange(len(labels)), labels].mean())
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3.0, 3.0), method="bounded").x))

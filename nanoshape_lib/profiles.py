@@ -1,0 +1,77 @@
+"""Profiles: how much of the study a run of the notebooks computes."""
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from nanoshape_lib.dataset import DatasetDesign
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.models import Architecture
+from nanoshape_lib.paths import NOTEBOOKS
+from nanoshape_lib.training import TrainingConfig
+
+PROFILES = NOTEBOOKS / "profiles"
+
+
+class ArchitectureStudy(BaseModel):
+    """Figure S1: training-set sizes (in images), and how many trainings of each network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architectures: tuple[Architecture, ...] = ("cnn4", "cnn5", "cnn6", "resnet34")
+    train_images: tuple[int, ...]
+    trainings: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+
+
+class SamplingStudy(BaseModel):
+    """Figure S2: one budget of images, split between defoci of a particle and particles."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int = Field(ge=1)
+    defoci_per_wave: tuple[int, ...]
+    trainings: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+
+
+class Profile(BaseModel):
+    """One profile: data set, best network, the two studies and the grids of the convergence table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    summary: str
+    dataset: DatasetDesign
+    best: TrainingConfig
+    architectures: ArchitectureStudy
+    sampling: SamplingStudy
+    convergence_grids: tuple[tuple[float, float], ...]
+
+    def with_seed(self, seed: int) -> "Profile":
+        """The same profile with another root of all random numbers."""
+        if seed < 0:
+            raise NanoshapeError(f"seed is {seed}, but must not be negative")
+        dataset = self.dataset.model_copy(update={"seed": seed})
+        return self.model_copy(update={"dataset": dataset, "best": self.best.model_copy(update={"seed": seed})})
+
+    @property
+    def stamp(self) -> str:
+        """What a figure says of its origin."""
+        return f"profile {self.name}: {self.summary}; seed {self.dataset.seed}"
+
+
+def load_profile(name: str, seed: int = 0) -> Profile:
+    """Read ``notebooks/profiles/NAME.yml``.
+
+    Raises
+    ------
+    NanoshapeError
+        If there is no such profile.
+    """
+    path = PROFILES / f"{name}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yml")))
+        raise NanoshapeError(f"profile is {name!r}, but must be one of: {known}")
+    return Profile.model_validate({"name": name} | yaml.safe_load(path.read_text(encoding="utf-8"))).with_seed(seed)

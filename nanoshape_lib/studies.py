@@ -1,0 +1,161 @@
+"""The studies behind the figures: data made once, networks trained once, results as tables."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from nanoshape_lib.dataset import SPLITS, Store, generate
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table
+from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.imageset import ImageSet, load_images, make_images, save_images
+from nanoshape_lib.models import count_parameters
+from nanoshape_lib.paths import GENERATED, MANIFEST
+from nanoshape_lib.profiles import Profile
+from nanoshape_lib.training import TrainingConfig, fit, predict
+
+ImageSets = dict[str, ImageSet]
+
+
+def _key(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
+
+
+def _folder(profile: Profile) -> Path:
+    """Where a profile's waves are kept: another design, other code or other shipped data give another folder."""
+    key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.dataset"), MANIFEST.read_text())
+    return GENERATED / f"{profile.name}-seed{profile.dataset.seed}-{key}"
+
+
+def prepared_store(profile: Profile) -> Store:
+    """The profile's exit waves, generated at the first call and completed if that was interrupted."""
+    return generate(profile.dataset, _folder(profile) / "waves.zarr")
+
+
+def image_sets(profile: Profile, store: Store) -> ImageSets:
+    """The profile's ``train``, ``validation`` and ``test`` images, formed at the first call.
+
+    Training images are turned in their plane, each by its own angle; the others are left as they are.
+    """
+    folder = _folder(profile) / f"images-{_key(code_hash('nanoshape_lib.imageset'))}"
+    for split in SPLITS:
+        if not (folder / split).exists():
+            save_images(make_images(store, split, turned=split == "train"), folder / split)
+    return {split: load_images(folder / split) for split in SPLITS}
+
+
+def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray) -> tuple[nn.Module, dict]:
+    """Train on these rows of the training images, or load the network that an earlier call trained."""
+    key = _key(config.model_dump_json(), hashlib.sha256(rows.tobytes()).hexdigest())
+    code = _key(code_hash("nanoshape_lib.imageset", "nanoshape_lib.training"))
+    folder = _folder(profile) / f"runs-{code}" / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
+    return fit(config, sets["train"].take(rows), sets["validation"], folder)
+
+
+def best_network(profile: Profile, sets: ImageSets) -> tuple[nn.Module, dict]:
+    """The profile's best network, trained on every training image."""
+    return train_once(profile, profile.best, sets, np.arange(len(sets["train"])))
+
+
+def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarray:
+    """Rows of the training images: the first ``waves`` exit waves, each at defoci spread evenly over the series.
+
+    Raises
+    ------
+    NanoshapeError
+        If the profile's data set has fewer waves or defoci.
+    """
+    design = profile.dataset
+    available, series = design.records("train"), len(design.defoci_A)
+    if not 0 < waves <= available or not 0 < defoci_per_wave <= series:
+        raise NanoshapeError(
+            f"waves and defoci_per_wave are {waves} and {defoci_per_wave},"
+            f" but must be between 1 and {available} and between 1 and {series}"
+        )
+    chosen = ((np.arange(defoci_per_wave) + 0.5) * series / defoci_per_wave).astype(int)
+    return (np.arange(waves)[:, None] * series + chosen).ravel()
+
+
+def evaluate(model: nn.Module, images: ImageSet, temperature: float = 1.0) -> pd.DataFrame:
+    """Predictions of a network for a set of images; see :func:`nanoshape_lib.evaluation.predictions_table`."""
+    return predictions_table(images.table, predict(model, images.images), temperature)
+
+
+def architecture_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
+    """Figure S1: every architecture at every training-set size, several trainings each, one row a training.
+
+    The columns are architecture, train_images, train_waves, seed, parameters, epochs, val_accuracy,
+    test_accuracy with its group-bootstrap interval test_low to test_high, test_particle_accuracy, seconds
+    and device. Trainings with the same seed see the same images in the same order.
+    """
+    study, rows = profile.architectures, []
+    series = len(profile.dataset.defoci_A)
+    for count in study.train_images:
+        chosen = choose_rows(profile, count // series, series)
+        for name in study.architectures:
+            for training in range(study.trainings):
+                config = TrainingConfig(
+                    architecture=name,
+                    epochs=study.epochs,
+                    batch_size=study.batch_size,
+                    seed=profile.dataset.seed * 1000 + training,
+                    device=profile.best.device,
+                )
+                model, card = train_once(profile, config, sets, chosen)
+                rows.append(_result(model, card, sets))
+    return pd.DataFrame(rows)
+
+
+def _result(model: nn.Module, card: dict, sets: ImageSets) -> dict:
+    """One row of the table of figure S1."""
+    test = sets["test"]
+    logits = predict(model, test.images)
+    accuracy, low, high = accuracy_interval(predictions_table(test.table, logits))
+    return {
+        "architecture": card["architecture"],
+        "train_images": card["train_images"],
+        "train_waves": card["train_waves"],
+        "seed": card["config"]["seed"],
+        "parameters": count_parameters(model),
+        "epochs": len(card["history"]),
+        "val_accuracy": card["history"][card["best_epoch"] - 1]["validation_accuracy"],
+        "test_accuracy": accuracy,
+        "test_low": low,
+        "test_high": high,
+        "test_particle_accuracy": by_particle(test.table, logits)["correct"].mean(),
+        "seconds": card["seconds"],
+        "device": card["config"]["device"],
+    }
+
+
+def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
+    """Figure S2: predictions for the test images after training on equal budgets of images, sampled differently.
+
+    Returns
+    -------
+    DataFrame
+        The predictions of all trainings, one below the other, with the columns ``defoci_per_wave``,
+        ``waves`` and ``training`` in front.
+    """
+    study, tables = profile.sampling, []
+    for defoci in study.defoci_per_wave:
+        waves = study.images // defoci
+        for training in range(study.trainings):
+            config = TrainingConfig(
+                architecture=profile.best.architecture,
+                epochs=study.epochs,
+                batch_size=study.batch_size,
+                seed=profile.dataset.seed * 1000 + training,
+                device=profile.best.device,
+            )
+            model, _ = train_once(profile, config, sets, choose_rows(profile, waves, defoci))
+            predictions = evaluate(model, sets["test"])
+            for position, (name, value) in enumerate(
+                {"defoci_per_wave": defoci, "waves": waves, "training": training}.items()
+            ):
+                predictions.insert(position, name, value)
+            tables.append(predictions)
+    return pd.concat(tables, ignore_index=True)
