@@ -109,7 +109,7 @@ def make_venv(explicit):
         STAMP.unlink()
     say("Installing requirements.lock into .venv (about 4 GB; some minutes, once) ...")
     os.environ.update(PIP_ROOT_USER_ACTION="ignore", PIP_DISABLE_PIP_VERSION_CHECK="1")
-    pip = [str(python), "-m", "pip", "install", "-q", "--no-deps"]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--no-deps"]
     for what in (["-r", str(LOCK)], ["--no-build-isolation", "-e", str(ROOT)]):
         if subprocess.run([*pip, *what], stdout=sys.stderr, check=False).returncode:
             fail("pip could not install requirements.lock into .venv (see above).")

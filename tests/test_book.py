@@ -208,15 +208,10 @@ def test_bad_input_ends_in_one_sentence(arguments, sentence):
 
 # ------------------------------------------------------------------ the built book
 
-PAGES = (
-    sorted(path for path in book.HTML.rglob("*.html") if "_static" not in path.parts)
-    if book.HTML.is_dir()
-    else []
+# index.html only forwards to the first page.
+PAGES = sorted(
+    path for path in book.HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html"
 )
-built = [
-    pytest.mark.book,
-    pytest.mark.skipif(not PAGES, reason="there is no built book: run 'make book' first"),
-]
 
 
 class TestBuiltBook:

@@ -8,7 +8,10 @@ import pytest
 from nanoshape_lib.book import HTML
 from nanoshape_lib.notebooks import _WIDGET_VIEW
 
-PAGES = sorted(path for path in HTML.rglob("*.html") if "_static" not in path.parts) if HTML.is_dir() else []
+# index.html only forwards to the first page.
+PAGES = sorted(
+    path for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html"
+)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
