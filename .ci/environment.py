@@ -37,12 +37,16 @@ def found(name):
     except PackageNotFoundError:
         return "missing"
 
-lines = [line.split("#")[0].strip() for line in Path(sys.argv[1]).read_text().splitlines()]
+lock = Path(sys.argv[1])
+lines = [line.split("#")[0].strip() for line in lock.read_text().splitlines()]
 pins = [Requirement(line) for line in lines if line]
+pins = [pin for pin in pins if not pin.marker or pin.marker.evaluate()]
 pins = [pin for pin in pins if pin.name not in ("pip", "setuptools", "wheel")]
-amiss = [pin.name for pin in pins if (not pin.marker or pin.marker.evaluate()) and found(pin.name) not in pin.specifier]
-direct = distribution("nanoshape_lib").read_text("direct_url.json") or "" if found("nanoshape_lib") != "missing" else ""
-if Path(sys.argv[1]).parent.as_uri() not in direct:
+amiss = [pin.name for pin in pins if found(pin.name) not in pin.specifier]
+direct = ""
+if found("nanoshape_lib") != "missing":
+    direct = distribution("nanoshape_lib").read_text("direct_url.json") or ""
+if lock.parent.as_uri() not in direct:
     amiss.append("nanoshape_lib")
 print(", ".join(amiss))
 """
@@ -107,7 +111,7 @@ def make_venv(explicit):
         venv.create(str(VENV), with_pip=True)
     if STAMP.exists():
         STAMP.unlink()
-    say("Installing requirements.lock into .venv (about 4 GB; some minutes, once) ...")
+    say("Installing requirements.lock into .venv (7 GB; some minutes, once) ...")
     os.environ.update(PIP_ROOT_USER_ACTION="ignore", PIP_DISABLE_PIP_VERSION_CHECK="1")
     pip = [str(python), "-m", "pip", "install", "-qq", "--no-deps"]
     for what in (["-r", str(LOCK)], ["--no-build-isolation", "-e", str(ROOT)]):

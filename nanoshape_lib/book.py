@@ -101,9 +101,7 @@ def install_javascript() -> None:
             check=False,
         )
         if result.returncode:
-            raise NanoshapeError(
-                "npm could not install the packages of book/package-lock.json; is the network up?"
-            )
+            raise NanoshapeError("npm could not install the packages of book/package-lock.json; is the network up?")
         shutil.rmtree(VENDOR.parent, ignore_errors=True)
         _copy_javascript(Path(folder) / "node_modules")
     stamp.write_text(mark, encoding="utf-8")
@@ -127,9 +125,7 @@ def _bring_up_to_date(source: Path, profile: str, seed: int) -> None:
     """Execute a notebook into the book unless its last execution still holds."""
     target = EXECUTED / source.name
     declared = declared_parameters(nbformat.read(source, as_version=4))
-    parameters = {
-        name: value for name, value in {"profile": profile, "seed": seed}.items() if name in declared
-    }
+    parameters = {name: value for name, value in {"profile": profile, "seed": seed}.items() if name in declared}
     if recorded_fingerprint(target) == fingerprint(source, parameters):
         print(f"  {source.stem:30s} up to date", flush=True)
         return
@@ -153,9 +149,7 @@ def _render(profile: str, seed: int) -> Path:
     result = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
     index = HTML / "index.html"
     if result.returncode or not index.is_file():
-        raise NanoshapeError(
-            "Jupyter Book reported a warning or an error (see above); the pages are not complete"
-        )
+        raise NanoshapeError("Jupyter Book reported a warning or an error (see above); the pages are not complete")
     return index
 
 

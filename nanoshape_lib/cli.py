@@ -51,12 +51,8 @@ def book(
 @app.command()
 def run(
     notebook: Annotated[str, typer.Argument(help="Name or number of a notebook, such as 05.")],
-    output: Annotated[Path, typer.Option(help="Folder for the executed notebook and its figures.")] = Path(
-        "."
-    ),
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")
-    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the executed notebook and its figures.")] = Path("."),
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
     from nanoshape_lib.notebooks import execute, save_figures

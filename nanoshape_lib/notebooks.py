@@ -65,9 +65,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
         partial.replace(target)
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
-        raise NanoshapeError(
-            f"notebooks/{source.name} failed in code cell {error.exec_count}: {reason}"
-        ) from error
+        raise NanoshapeError(f"notebooks/{source.name} failed in code cell {error.exec_count}: {reason}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -116,9 +114,7 @@ def save_figures(executed: Path, folder: Path) -> list[Path]:
     written = []
     for cell in nbformat.read(executed, as_version=4).cells:
         name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-        images = [
-            out.data["image/png"] for out in cell.get("outputs", []) if "image/png" in out.get("data", {})
-        ]
+        images = [out.data["image/png"] for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
         if name and images:
             path = folder / f"{name}.png"
             path.write_bytes(base64.b64decode(images[-1]))

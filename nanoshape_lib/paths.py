@@ -36,13 +36,11 @@ def data_file(name: str) -> Path:
     """
     if not MANIFEST.is_file():
         raise NanoshapeError(
-            f"{MANIFEST} is missing: run from a clone of the repository, with the package installed by 'pip install -e .'"
+            f"{MANIFEST} is missing: install the package from a clone of the repository with 'pip install -e .'"
         )
     expected = read_manifest().get(name)
     if expected is None:
-        raise NanoshapeError(
-            f"data file is {name!r}, but must be one of those listed in data/MANIFEST.sha256"
-        )
+        raise NanoshapeError(f"data file is {name!r}, but must be one of those listed in data/MANIFEST.sha256")
     path = DATA / name
     if not path.is_file():
         raise NanoshapeError(f"data/{name} is missing; a file with SHA-256 {expected} is expected there")
@@ -54,9 +52,7 @@ def data_file(name: str) -> Path:
 
 def read_manifest() -> dict[str, str]:
     """Expected SHA-256 of every shipped data file, by its path below ``data/``."""
-    pairs = (
-        line.split(maxsplit=1) for line in MANIFEST.read_text(encoding="utf-8").splitlines() if line.strip()
-    )
+    pairs = (line.split(maxsplit=1) for line in MANIFEST.read_text(encoding="utf-8").splitlines() if line.strip())
     return {name: digest for digest, name in pairs}
 
 

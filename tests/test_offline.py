@@ -1,4 +1,4 @@
-"""Every page of the built book, opened from the disk in a browser: nothing is asked of a network, nothing is blank."""
+"""Every page of the built book, opened from the disk in a browser: no request leaves, nothing is blank."""
 
 import os
 import shutil
@@ -9,9 +9,7 @@ from nanoshape_lib.book import HTML
 from nanoshape_lib.notebooks import _WIDGET_VIEW
 
 # index.html only forwards to the first page.
-PAGES = sorted(
-    path for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html"
-)
+PAGES = sorted(path for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
