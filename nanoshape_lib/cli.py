@@ -70,6 +70,96 @@ def run(
         typer.echo(path)
 
 
+@app.command()
+def simulate(
+    profile: Annotated[str, typer.Argument(help="A file in notebooks/profiles, without its ending.")],
+    store: Annotated[Path, typer.Argument(help="Folder of the Zarr store to make, or to finish.")],
+    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Local processes; by default one per core.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask cluster, tcp://host:port.")] = None,
+) -> None:
+    """Make the exit waves of a profile; the same command again finishes what was interrupted."""
+    from nanoshape_lib.dataset import SPLITS, generate
+    from nanoshape_lib.profiles import load_profile
+
+    design = load_profile(profile, seed).dataset
+    made = generate(design, store, workers, scheduler)
+    counts = ", ".join(f"{design.records(split)} {split}" for split in SPLITS)
+    typer.echo(f"{made.path} holds {counts} waves.")
+
+
+@app.command()
+def verify(store: Annotated[Path, typer.Argument(help="Folder of the Zarr store.")]) -> None:
+    """Compare every stored wave with its checksum."""
+    from nanoshape_lib.dataset import Store
+
+    bad = Store(store).verify()
+    if bad:
+        split, index = bad[0]
+        raise NanoshapeError(f"{store} has {len(bad)} missing or damaged waves, the first being {split} {index}")
+    typer.echo(f"{store}: every wave agrees with its checksum.")
+
+
+@app.command()
+def train(
+    store: Annotated[Path, typer.Argument(help="Folder of a finished Zarr store.")],
+    folder: Annotated[Path, typer.Argument(help="Run folder: weights, card, checkpoint.")],
+    architecture: Annotated[str, typer.Option(help="cnn4, cnn5, cnn6 or resnet34.")] = "cnn6",
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Root of every random number of the training.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Train a network on a store; the same command again takes up an interrupted training."""
+    from nanoshape_lib.dataset import Store
+    from nanoshape_lib.imageset import make_images
+    from nanoshape_lib.training import TrainingConfig, fit
+
+    config = TrainingConfig.model_validate(
+        {
+            "architecture": architecture,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "seed": seed,
+            "device": device,
+        }
+    )
+    waves = Store(store)
+    _, card = fit(config, make_images(waves, "train", turned=True), make_images(waves, "validation"), folder)
+    accuracy = card["history"][card["best_epoch"] - 1]["validation_accuracy"]
+    typer.echo(f"{folder}/weights.safetensors: validation accuracy {accuracy:.3f} at epoch {card['best_epoch']}.")
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="A weights.safetensors with its card beside it.")],
+    store: Annotated[Path, typer.Argument(help="Folder of a finished Zarr store.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of every image.")] = None,
+) -> None:
+    """Accuracy of trained weights on one split of a store, with its interval over exit waves."""
+    from nanoshape_lib.dataset import SPLITS, Store
+    from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table
+    from nanoshape_lib.imageset import make_images
+    from nanoshape_lib.models import load_weights
+    from nanoshape_lib.training import predict
+
+    names = {str(name): name for name in SPLITS}
+    if split not in names:
+        raise NanoshapeError(f"split is {split!r}, but must be one of {', '.join(names)}")
+    model, _ = load_weights(weights)
+    images = make_images(Store(store), names[split])
+    logits = predict(model, images.images)
+    for title, table in (
+        ("image", predictions_table(images.table, logits)),
+        ("particle", by_particle(images.table, logits)),
+    ):
+        value, low, high = accuracy_interval(table)
+        typer.echo(f"accuracy per {title}: {value:.4f} (95 % interval {low:.4f} to {high:.4f}, {len(table)} of them)")
+    if output is not None:
+        predictions_table(images.table, logits).to_csv(output, index=False)
+
+
 @app.command(hidden=True)
 def manifest() -> None:
     """List the shipped data files with their SHA-256 in data/MANIFEST.sha256."""
