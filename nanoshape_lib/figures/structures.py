@@ -41,7 +41,7 @@ def blank(ax: Axes, half_width_A: float) -> None:
     ax.axis("off")
 
 
-def _draw_atoms(ax: Axes, atoms: Atoms, rotation: np.ndarray) -> None:
+def draw_atoms(ax: Axes, atoms: Atoms, rotation: np.ndarray) -> None:
     """Surface atoms as lit balls, seen along -z."""
     planes = [(face.mean(axis=0), face) for face in facets(atoms)]
     normals = np.array([outward_normal(face) for _, face in planes])
@@ -110,7 +110,7 @@ def shape_gallery(particles: Sequence[Atoms]) -> Figure:
     for ax in axes.flat:
         blank(ax, half_width_A)
     for ax, atoms in zip(axes.flat, particles, strict=False):
-        _draw_atoms(ax, atoms, GALLERY_VIEW)
+        draw_atoms(ax, atoms, GALLERY_VIEW)
         radius_A = atoms.info["size_A"] / 2
         ax.add_patch(Circle((0, 0), radius_A, fill=False, ls=(0, (4, 3)), lw=1.1, ec=INK, zorder=3))
         ax.set_title(f"{_shape(atoms).title}\n{len(atoms)} atoms, size {2 * radius_A:.1f} Å")
