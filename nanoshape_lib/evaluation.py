@@ -87,14 +87,125 @@ def paired_difference(
     return _bootstrap(first["group"], difference, level, seed)
 
 
+def training_difference(
+    groups: np.ndarray, first: np.ndarray, second: np.ndarray, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean accuracy of some trainings minus that of others on the same images, with an interval over both.
+
+    Trainings and groups are drawn with replacement, each on their own (Owen 2007, the pigeonhole
+    bootstrap), so that the interval answers for new initial weights and for new particles. With one
+    training of each it answers for new particles only.
+
+    Parameters
+    ----------
+    groups
+        The group of each of N images.
+    first, second
+        Whether each image was classified rightly, (trainings, N); row i of both stems from the same seed.
+
+    Returns
+    -------
+    difference, low, high
+        Between -1 and 1.
+    """
+    if first.shape != second.shape:
+        raise NanoshapeError(f"second has shape {second.shape}, but must have that of first, {first.shape}")
+    difference = first.astype(float) - second.astype(float)
+    _, inverse = np.unique(groups, return_inverse=True)
+    sizes, trainings = np.bincount(inverse), len(difference)
+    sums = np.stack([np.bincount(inverse, weights=row) for row in difference])
+    rng = np.random.default_rng(seed)
+    groups_drawn = _resample(len(sizes), rng)
+    trainings_drawn = _resample(trainings, rng)
+    means = ((trainings_drawn @ sums) * groups_drawn).sum(axis=1) / (trainings * (groups_drawn @ sizes))
+    low, high = _quantiles(means, level)
+    return float(difference.mean()), low, high
+
+
+def subset_difference(
+    predictions: pd.DataFrame, chosen: np.ndarray, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Accuracy on the chosen images minus that on the others, with a group-bootstrap interval.
+
+    A group may have images on both sides, as when images are chosen by their defocus.
+
+    Raises
+    ------
+    NanoshapeError
+        If all images are chosen, or none.
+    """
+    chosen = np.asarray(chosen, dtype=bool)
+    if chosen.all() or not chosen.any():
+        raise NanoshapeError(f"chosen holds {chosen.sum()} of {len(chosen)} images, but must hold some and not all")
+    _, inverse = np.unique(predictions["group"], return_inverse=True)
+    correct = predictions["correct"].to_numpy(float)
+    draws = _resample(inverse.max() + 1, np.random.default_rng(seed))
+    sides = []
+    for side in (chosen, ~chosen):
+        count = np.bincount(inverse, weights=side)
+        hits = np.bincount(inverse, weights=side * correct)
+        sides.append((draws @ hits) / np.maximum(draws @ count, 1))
+    low, high = _quantiles(sides[0] - sides[1], level)
+    return float(correct[chosen].mean() - correct[~chosen].mean()), low, high
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a difference says of the claim that the difference is positive."""
+    if low > 0:
+        return "yes"
+    return "no, the reverse" if high < 0 else "not decided"
+
+
+def accuracy_by(predictions: pd.DataFrame, column: str, bins: int = 8) -> pd.DataFrame:
+    """Accuracy with its interval for each value of a column, or in bins of equally many images.
+
+    Returns
+    -------
+    DataFrame
+        One row a value (or the mean of a bin, if there are more than 14 values), with the columns
+        ``value``, ``accuracy``, ``low``, ``high`` and ``images``.
+    """
+    values = predictions[column]
+    levels = values if values.nunique() <= 14 else pd.qcut(values, bins, duplicates="drop")
+    rows = [
+        (part[column].mean(), *accuracy_interval(part), len(part))
+        for _, part in predictions.groupby(levels, observed=True)
+    ]
+    return pd.DataFrame(rows, columns=["value", "accuracy", "low", "high", "images"])
+
+
+def bootstrap_confusions(predictions: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """Confusion matrices (draws, 5, 5) of groups drawn with replacement, within each true shape.
+
+    The share of draws in which a statement about the matrix holds tells how firmly the images support it.
+    """
+    rng = np.random.default_rng(seed)
+    result = np.zeros((BOOTSTRAP_DRAWS, len(Shape), len(Shape)))
+    for shape in Shape:
+        part = predictions[predictions["label"] == shape]
+        if part.empty:
+            continue
+        counts = pd.crosstab(part["group"], part["predicted"]).reindex(columns=list(Shape), fill_value=0).to_numpy()
+        drawn = _resample(len(counts), rng) @ counts
+        result[:, shape] = drawn / drawn.sum(axis=1, keepdims=True)
+    return result
+
+
 def _bootstrap(groups: pd.Series, values: np.ndarray, level: float, seed: int) -> tuple[float, float, float]:
     _, inverse = np.unique(groups, return_inverse=True)
     sizes, sums = np.bincount(inverse), np.bincount(inverse, weights=values)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=BOOTSTRAP_DRAWS)
-    means = (draws @ sums) / (draws @ sizes)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
+    draws = _resample(len(sizes), np.random.default_rng(seed))
+    return float(values.mean()), *_quantiles((draws @ sums) / (draws @ sizes), level)
+
+
+def _resample(count: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of ``count`` things is drawn, (draws, count)."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=BOOTSTRAP_DRAWS)
+
+
+def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The studies behind the figures: data made once, networks trained once, results as tables."""
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,18 @@ from torch import nn
 
 from nanoshape_lib.dataset import SPLITS, Store, generate
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table
+from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import ImageSet, load_images, make_images, save_images
-from nanoshape_lib.models import count_parameters
+from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import GENERATED, MANIFEST
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.training import TrainingConfig, fit, predict
 
 ImageSets = dict[str, ImageSet]
+
+# The supplement's ranking: the first of each pair is said to be the better one.
+CLAIMED: tuple[tuple[Architecture, Architecture], ...] = (("cnn5", "cnn4"), ("cnn6", "cnn5"), ("resnet34", "cnn6"))
 
 
 def _key(*words: str) -> str:
@@ -47,12 +51,29 @@ def image_sets(profile: Profile, store: Store) -> ImageSets:
     return {split: load_images(folder / split) for split in SPLITS}
 
 
-def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray) -> tuple[nn.Module, dict]:
-    """Train on these rows of the training images, or load the network that an earlier call trained."""
+def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
     key = _key(config.model_dump_json(), hashlib.sha256(rows.tobytes()).hexdigest())
     code = _key(code_hash("nanoshape_lib.imageset", "nanoshape_lib.training"))
-    folder = _folder(profile) / f"runs-{code}" / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
+    return _folder(profile) / f"runs-{code}" / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
+
+
+def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray) -> tuple[nn.Module, dict]:
+    """Train on these rows of the training images, or load the network that an earlier call trained."""
+    folder = _run_folder(profile, config, rows)
     return fit(config, sets["train"].take(rows), sets["validation"], folder)
+
+
+def train_and_test(
+    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray
+) -> tuple[dict, np.ndarray]:
+    """The card of :func:`train_once` and the network's logits for the test images, kept beside its weights."""
+    model, card = train_once(profile, config, sets, rows)
+    path = _run_folder(profile, config, rows) / "test_logits.npy"
+    if not path.exists():
+        partial = path.with_name("partial.npy")
+        np.save(partial, predict(model, sets["test"].images))
+        partial.replace(path)
+    return card, np.load(path)
 
 
 def best_network(profile: Profile, sets: ImageSets) -> tuple[nn.Module, dict]:
@@ -91,41 +112,83 @@ def architecture_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     test_accuracy with its group-bootstrap interval test_low to test_high, test_particle_accuracy, seconds
     and device. Trainings with the same seed see the same images in the same order.
     """
-    study, rows = profile.architectures, []
-    series = len(profile.dataset.defoci_A)
-    for count in study.train_images:
-        chosen = choose_rows(profile, count // series, series)
-        for name in study.architectures:
-            for training in range(study.trainings):
-                config = TrainingConfig(
-                    architecture=name,
-                    epochs=study.epochs,
-                    batch_size=study.batch_size,
-                    seed=profile.dataset.seed * 1000 + training,
-                    device=profile.best.device,
+    study = profile.architectures
+    configs = [study_trainings(profile, name) for name in study.architectures]
+    return pd.DataFrame(
+        [
+            _result(*train_and_test(profile, config, sets, whole_series(profile, count)), sets["test"].table)
+            for count in study.train_images
+            for config in chain(*configs)
+        ]
+    )
+
+
+def architecture_differences(
+    profile: Profile, sets: ImageSets, pairs: tuple[tuple[Architecture, Architecture], ...] = CLAIMED
+) -> pd.DataFrame:
+    """Paired differences of test accuracy between architectures, at every training-set size.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair and size: first, second, train_images, difference (first minus second), and its
+        interval low to high over trainings and groups, see
+        :func:`nanoshape_lib.evaluation.training_difference`.
+    """
+    labels = sets["test"].table["label"].to_numpy()
+    rows = []
+    for first, second in pairs:
+        for count in profile.architectures.train_images:
+            correct = [
+                np.stack(
+                    [
+                        train_and_test(profile, config, sets, whole_series(profile, count))[1].argmax(axis=1) == labels
+                        for config in study_trainings(profile, name)
+                    ]
                 )
-                model, card = train_once(profile, config, sets, chosen)
-                rows.append(_result(model, card, sets))
-    return pd.DataFrame(rows)
+                for name in (first, second)
+            ]
+            groups = sets["test"].table["group"].to_numpy()
+            rows.append((first, second, count, *training_difference(groups, correct[0], correct[1])))
+    return pd.DataFrame(rows, columns=["first", "second", "train_images", "difference", "low", "high"])
 
 
-def _result(model: nn.Module, card: dict, sets: ImageSets) -> dict:
+def study_trainings(profile: Profile, name: Architecture) -> list[TrainingConfig]:
+    """The trainings of one architecture in figure S1."""
+    study = profile.architectures
+    return [
+        TrainingConfig(
+            architecture=name,
+            epochs=study.epochs,
+            batch_size=study.batch_size,
+            seed=profile.dataset.seed * 1000 + training,
+            device=profile.best.device,
+        )
+        for training in range(study.trainings)
+    ]
+
+
+def whole_series(profile: Profile, images: int) -> np.ndarray:
+    """Rows of whole focal series that make up so many images."""
+    series = len(profile.dataset.defoci_A)
+    return choose_rows(profile, images // series, series)
+
+
+def _result(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
     """One row of the table of figure S1."""
-    test = sets["test"]
-    logits = predict(model, test.images)
-    accuracy, low, high = accuracy_interval(predictions_table(test.table, logits))
+    accuracy, low, high = accuracy_interval(predictions_table(test, logits))
     return {
         "architecture": card["architecture"],
         "train_images": card["train_images"],
         "train_waves": card["train_waves"],
         "seed": card["config"]["seed"],
-        "parameters": count_parameters(model),
+        "parameters": card["parameters"],
         "epochs": len(card["history"]),
         "val_accuracy": card["history"][card["best_epoch"] - 1]["validation_accuracy"],
         "test_accuracy": accuracy,
         "test_low": low,
         "test_high": high,
-        "test_particle_accuracy": by_particle(test.table, logits)["correct"].mean(),
+        "test_particle_accuracy": by_particle(test, logits)["correct"].mean(),
         "seconds": card["seconds"],
         "device": card["config"]["device"],
     }
@@ -151,8 +214,8 @@ def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
                 seed=profile.dataset.seed * 1000 + training,
                 device=profile.best.device,
             )
-            model, _ = train_once(profile, config, sets, choose_rows(profile, waves, defoci))
-            predictions = evaluate(model, sets["test"])
+            _, logits = train_and_test(profile, config, sets, choose_rows(profile, waves, defoci))
+            predictions = predictions_table(sets["test"].table, logits)
             for position, (name, value) in enumerate(
                 {"defoci_per_wave": defoci, "waves": waves, "training": training}.items()
             ):

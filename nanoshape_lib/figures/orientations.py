@@ -34,9 +34,7 @@ def _draw_frame(ax: Axes, length_A: float, rotation: np.ndarray, names: str) -> 
     """Three arrows along the columns of a rotation; those that point away from the viewer lie underneath."""
     for tip, name in zip(length_A * rotation.T, names.split(), strict=True):
         zorder = 3 if tip[2] > 0 else 0
-        ax.annotate(
-            "", tip[:2], (0, 0), zorder=zorder, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2}
-        )
+        ax.annotate("", tip[:2], (0, 0), zorder=zorder, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
         halo = [withStroke(linewidth=2, foreground="white")]
         x, y = 1.13 * tip[:2]
         ax.text(x, y, name, ha="center", va="center", color=INK, zorder=4, path_effects=halo)
@@ -95,9 +93,7 @@ def theta_sampling(cosines: Mapping[str, np.ndarray]) -> Figure:
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0))
     looks = (("#D55E00", "--"), ("#0072B2", "-"))
     for (name, values), (colour, line) in zip(cosines.items(), looks, strict=True):
-        left.hist(
-            values, np.linspace(-1, 1, 41), density=True, histtype="step", color=colour, ls=line, lw=1.6
-        )
+        left.hist(values, np.linspace(-1, 1, 41), density=True, histtype="step", color=colour, ls=line, lw=1.6)
         shares = np.arange(1, len(values) + 1) / len(values)
         right.plot(np.sort(values), shares, color=colour, ls=line, label=name)
     left.axhline(0.5, color=INK, ls=":", lw=1.2)
@@ -186,22 +182,27 @@ def fundamental_sectors(directions: Mapping[Shape, np.ndarray]) -> Figure:
     """
     fig, axes = plt.subplots(1, len(directions), figsize=(7.4, 1.95), sharex=True, sharey=True)
     for ax, (shape, points) in zip(axes, directions.items(), strict=True):
-        corners = sector_corners(shape)
-        outline = np.concatenate([
-            np.linspace(start, end, 40)
-            for start, end in zip(corners.values(), np.roll(list(corners.values()), -1, axis=0), strict=True)
-        ])  # fmt: skip
-        outline /= np.linalg.norm(outline, axis=1, keepdims=True)
-        ax.fill(*_equal_area(outline, corners).T, fc="#f5f5f5", ec=INK, lw=1)
-        ax.scatter(*_equal_area(points, corners).T, s=4, color=SHAPE_COLORS[shape], lw=0, zorder=3)
-        _label_corners(ax, corners)
+        draw_sector(ax, shape)
+        ax.scatter(*equal_area(points, sector_corners(shape)).T, s=4, color=SHAPE_COLORS[shape], lw=0, zorder=3)
         ax.set_title(f"{shape.title}\n{len(points)} directions", fontsize=8.5)
-        ax.set(xlim=(-8, 54), ylim=(-8, 46), aspect="equal")
-        ax.axis("off")
     return fig
 
 
-def _equal_area(directions: np.ndarray, corners: Mapping[str, np.ndarray]) -> np.ndarray:
+def draw_sector(ax: Axes, shape: Shape) -> None:
+    """The fundamental sector of a shape with its corners named, in the projection of `equal_area`."""
+    corners = sector_corners(shape)
+    outline = np.concatenate([
+        np.linspace(start, end, 40)
+        for start, end in zip(corners.values(), np.roll(list(corners.values()), -1, axis=0), strict=True)
+    ])  # fmt: skip
+    outline /= np.linalg.norm(outline, axis=1, keepdims=True)
+    ax.fill(*equal_area(outline, corners).T, fc="#f5f5f5", ec=INK, lw=1)
+    _label_corners(ax, corners)
+    ax.set(xlim=(-8, 54), ylim=(-8, 46), aspect="equal")
+    ax.axis("off")
+
+
+def equal_area(directions: np.ndarray, corners: Mapping[str, np.ndarray]) -> np.ndarray:
     """Lambert's equal-area projection about the first corner, the second along +x [about degrees]."""
     centre, second, _ = corners.values()
     across = second - (second @ centre) * centre
@@ -212,7 +213,7 @@ def _equal_area(directions: np.ndarray, corners: Mapping[str, np.ndarray]) -> np
 
 
 def _label_corners(ax: Axes, corners: Mapping[str, np.ndarray]) -> None:
-    below, right, above = _equal_area(np.array(list(corners.values())), corners)
+    below, right, above = equal_area(np.array(list(corners.values())), corners)
     names = list(corners)
     ax.text(below[0], below[1] - 2, names[0], ha="center", va="top", fontsize=8)
     ax.text(right[0], right[1] - 2, names[1], ha="center", va="top", fontsize=8)

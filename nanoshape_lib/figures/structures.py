@@ -86,9 +86,7 @@ def _scale_bar(ax: Axes, length_A: float) -> None:
     bottom, top = ax.get_ylim()
     x, y = left + 0.04 * (right - left), bottom + 0.04 * (top - bottom)
     ax.plot([x, x + length_A], [y, y], color=INK, lw=2.2, solid_capstyle="butt")
-    ax.text(
-        x + length_A / 2, y + 0.02 * (top - bottom), f"{length_A:g} Å", ha="center", va="bottom", fontsize=8
-    )
+    ax.text(x + length_A / 2, y + 0.02 * (top - bottom), f"{length_A:g} Å", ha="center", va="bottom", fontsize=8)
 
 
 @styled
@@ -116,9 +114,7 @@ def shape_gallery(particles: Sequence[Atoms]) -> Figure:
         ax.set_title(f"{_shape(atoms).title}\n{len(atoms)} atoms, size {2 * radius_A:.1f} Å")
     last = axes.flat[len(particles)]
     _scale_bar(last, 20)
-    last.text(
-        -0.92 * half_width_A, -0.5 * half_width_A, "dashed circle:\nsphere of equal volume", color=QUIET
-    )
+    last.text(-0.92 * half_width_A, -0.5 * half_width_A, "dashed circle:\nsphere of equal volume", color=QUIET)
     return fig
 
 

@@ -1,0 +1,101 @@
+"""Galleries of notebooks 07 and 08: images, the five outputs of the classifier, and its answer."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from nanoshape_lib.evaluation import PROBABILITIES
+from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.shapes import Shape
+
+COLUMNS = 6
+CELL_IN = 1.19
+SHORT = {shape: shape.title for shape in Shape} | {Shape.TRUNCATED_OCTAHEDRON: "TOh"}
+
+
+@styled
+def prediction_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Figure:
+    """Figure S3: images with the five outputs of the classifier as bars and the predicted shape below.
+
+    Parameters
+    ----------
+    images
+        Standardised images (N, pixels, pixels).
+    predictions
+        Their rows from :func:`nanoshape_lib.evaluation.predictions_table`.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Six images a row; TOh is the truncated octahedron, and a wrong prediction says so.
+    """
+    answers = [
+        SHORT[Shape(predicted)] + ("" if predicted == label else "\n(wrong)")
+        for predicted, label in predictions[["predicted", "label"]].to_numpy(int).tolist()
+    ]
+    return _gallery(images, predictions, answers, text)
+
+
+@styled
+def failure_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Figure:
+    """Figure S4: misclassified images with the five outputs, the predicted and the expected shape.
+
+    Parameters
+    ----------
+    images
+        Standardised images (N, pixels, pixels); N may be zero.
+    predictions
+        Their rows from :func:`nanoshape_lib.evaluation.predictions_table`.
+    text
+        The profile's stamp, and how many failures there are.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Six images a row; the black frame is round the bar of the expected shape.
+    """
+    if predictions.empty:
+        fig, ax = plt.subplots(figsize=(7.2, 1.0))
+        ax.text(0.5, 0.5, "no test image was misclassified", ha="center", va="center")
+        ax.axis("off")
+        stamp(fig, text)
+        return fig
+    answers = [
+        f"{SHORT[Shape(predicted)]}\nexpected\n{SHORT[Shape(label)]}"
+        for predicted, label in predictions[["predicted", "label"]].to_numpy(int).tolist()
+    ]
+    return _gallery(images, predictions, answers, text)
+
+
+def _gallery(images: Tensor, predictions: pd.DataFrame, answers: list[str], text: str) -> Figure:
+    """Images in rows of six, each with its bars and its answer below; laid out by hand, which is fast."""
+    rows = -(-len(predictions) // COLUMNS)
+    lines = max(answer.count("\n") for answer in answers) + 1
+    picture, bars, words, foot = 1.12, 0.36, 0.26 + 0.13 * lines, 0.2  # heights in inches
+    height = rows * (picture + bars + words) + foot
+    fig = plt.figure(figsize=(COLUMNS * CELL_IN, height), layout="none")
+    colours = [SHAPE_COLORS[shape] for shape in Shape]
+    shares = predictions[PROBABILITIES].to_numpy()
+    for index, (answer, label) in enumerate(zip(answers, predictions["label"], strict=True)):
+        row, column = divmod(index, COLUMNS)
+        left, top = (column + 0.03) / COLUMNS, 1 - row * (picture + bars + words) / height
+        ax = fig.add_axes((left, top - picture / height, 0.94 / COLUMNS, picture / height))
+        image = images[index].float().numpy()
+        low, high = np.quantile(image, [0.005, 0.995])
+        ax.imshow(image, vmin=low, vmax=high, interpolation="antialiased")
+        ax.axis("off")
+        ax = fig.add_axes((left, top - (picture + bars) / height, 0.94 / COLUMNS, (bars - 0.04) / height))
+        edges = [INK if shape == label else "none" for shape in Shape]
+        ax.bar(range(len(Shape)), shares[index], color=colours, ec=edges, lw=0.9, width=0.8)
+        ax.set(xlim=(-0.6, 4.6), ylim=(0, 1.04), yticks=[])
+        ax.set_xticks(range(len(Shape)))
+        ax.tick_params(axis="x", length=0, pad=1.5, labelsize=6.5, colors=QUIET)
+        ax.spines["left"].set_visible(False)
+        ax.spines["bottom"].set_color(PALE)
+        ax.text(0.5, -0.5, answer, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, linespacing=1.15)
+    stamp(fig, text)
+    return fig

@@ -1,0 +1,315 @@
+"""Figures of notebooks 05 to 08: learning curves, confusion, accuracy, calibration, training history."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter
+
+from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
+from nanoshape_lib.figures.orientations import draw_sector, equal_area
+from nanoshape_lib.models import ARCHITECTURES, Architecture
+from nanoshape_lib.rotations import reduce, sector_corners
+from nanoshape_lib.shapes import Shape
+
+CHANCE = 1 / len(Shape)
+FIRST, SECOND = "#4b2991", "#9d7fd1"  # no shape has these colours
+
+# Colour, marker and line; the more blocks, the darker.
+ARCHITECTURE_LOOKS: dict[Architecture, tuple[str, str, str]] = {
+    "cnn4": ("#b9a6dd", "o", "-"),
+    "cnn5": ("#8560c4", "s", "-"),
+    "cnn6": ("#4b2991", "^", "-"),
+    "resnet34": (INK, "D", "--"),
+}
+
+
+def _chance_line(ax: Axes) -> None:
+    ax.axhline(CHANCE, color=QUIET, ls=":", lw=1.2)
+    ax.annotate("chance", (1, CHANCE), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=QUIET)
+
+
+def _size_axis(ax: Axes, images: np.ndarray) -> None:
+    ax.set_xscale("log")
+    ax.set_xticks(images, [f"{count:,}" for count in images])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", which="minor", length=0)
+    ax.set(xlabel="training images", xlim=(images.min() / 1.45, images.max() * 1.45))
+
+
+@styled
+def learning_curves(table: pd.DataFrame, text: str) -> Figure:
+    """Figure S1: test accuracy against the size of the training set, for each architecture.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`nanoshape_lib.studies.architecture_study`.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left over images, right over exit waves. Points are trainings, set slightly apart, with their
+        group-bootstrap intervals; lines join the means.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True, width_ratios=(1.5, 1))
+    names = list(dict.fromkeys(table["architecture"]))
+    for position, name in enumerate(names):
+        colour, marker, line = ARCHITECTURE_LOOKS[name]
+        rows = table[table["architecture"] == name]
+        means = rows.groupby("train_images")[["train_waves", "test_accuracy"]].mean()
+        shift = 1.07 ** (position - (len(names) - 1) / 2)
+        left.plot(means.index * shift, means["test_accuracy"], line, color=colour)
+        right.plot(means["train_waves"], means["test_accuracy"], line, color=colour, marker=marker)
+        spread = 1.015 ** (rows["seed"] - rows["seed"].mean())
+        left.errorbar(
+            rows["train_images"] * shift * spread,
+            rows["test_accuracy"],
+            [rows["test_accuracy"] - rows["test_low"], rows["test_high"] - rows["test_accuracy"]],
+            fmt=marker,
+            color=colour,
+            elinewidth=0.8,
+            label=ARCHITECTURES[name],
+        )
+    _size_axis(left, table["train_images"].unique())
+    _size_axis(right, table["train_waves"].unique())
+    right.set_xlabel("training exit waves")
+    left.set_ylabel("accuracy on test images")
+    left.yaxis.set_major_formatter(PercentFormatter(1))
+    left.set_ylim(min(0.15, table["test_low"].min() - 0.02), min(1.01, table["test_high"].max() + 0.03))
+    for ax in (left, right):
+        _chance_line(ax)
+    fig.legend(loc="outside upper center", ncols=4, handletextpad=0.1, columnspacing=1.2)
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def paired_differences(differences: pd.DataFrame, text: str) -> Figure:
+    """Differences in accuracy between pairs of architectures, with their intervals.
+
+    Parameters
+    ----------
+    differences
+        Result of :func:`nanoshape_lib.studies.architecture_differences`.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a pair; above zero the first of the pair is better.
+    """
+    pairs: list[tuple[Architecture, Architecture]] = list(
+        dict.fromkeys(zip(differences["first"], differences["second"], strict=True))
+    )
+    fig, axes = plt.subplots(1, len(pairs), figsize=(7.2, 2.7), sharey=True, squeeze=False)
+    for ax, (first, second) in zip(axes.flat, pairs, strict=True):
+        rows = differences[(differences["first"] == first) & (differences["second"] == second)]
+        colour, marker, _ = ARCHITECTURE_LOOKS[first]
+        percent = 100 * rows[["difference", "low", "high"]]
+        ax.axhline(0, color=INK, lw=0.8)
+        ax.errorbar(
+            rows["train_images"],
+            percent["difference"],
+            [percent["difference"] - percent["low"], percent["high"] - percent["difference"]],
+            fmt=marker,
+            color=colour,
+            capsize=3,
+            elinewidth=1.2,
+        )
+        names = [ARCHITECTURES[first], ARCHITECTURES[second]]
+        ax.set_title(" minus ".join(name.removeprefix("plain CNN, ") for name in names))
+        _size_axis(ax, rows["train_images"].to_numpy())
+    axes[0, 0].set_ylabel("difference in accuracy\n[percentage points]")
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def confusion_grid(matrices: Mapping[str, np.ndarray], text: str) -> Figure:
+    """Figure S2b: confusion matrices side by side.
+
+    Parameters
+    ----------
+    matrices
+        Shares (5, 5) from :func:`nanoshape_lib.evaluation.confusion_matrix`, by the title of the panel.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels a row; the numbers are percentages of each true shape.
+    """
+    columns = min(2, len(matrices))
+    rows = -(-len(matrices) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 3.5 * rows + 0.3), squeeze=False)
+    short = ["cube", "cubo-\noctahedron", "TOh", "octa-\nhedron", "icosa-\nhedron"]
+    for ax, (title, matrix) in zip(axes.flat, matrices.items(), strict=False):
+        sns.heatmap(
+            100 * matrix,
+            vmin=0,
+            vmax=100,
+            annot=True,
+            fmt=".0f",
+            cmap=sns.light_palette(FIRST, as_cmap=True),
+            cbar=False,
+            square=True,
+            linewidths=1,
+            xticklabels=short,
+            yticklabels=short,
+            ax=ax,
+        )
+        ax.tick_params(length=0, labelsize=7, rotation=0)
+        ax.set_title(title, fontsize=9)
+        ax.set(xlabel="predicted shape", ylabel="true shape")
+    for ax in axes.flat[len(matrices) :]:
+        ax.axis("off")
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def accuracy_panels(panels: Mapping[str, pd.DataFrame], text: str) -> Figure:
+    """Accuracy against properties of the image, with group-bootstrap intervals.
+
+    Parameters
+    ----------
+    panels
+        Tables from :func:`nanoshape_lib.evaluation.accuracy_by`, by the label of the horizontal axis.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a property.
+    """
+    fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 2.9), sharey=True, squeeze=False)
+    for ax, (label, table) in zip(axes.flat, panels.items(), strict=True):
+        ax.fill_between(table["value"], table["low"], table["high"], color=SECOND, alpha=0.25, lw=0)
+        ax.plot(table["value"], table["accuracy"], "o-", color=FIRST, ms=4)
+        _chance_line(ax)
+        ax.set(xlabel=label, ylim=(0, 1.02))
+    axes[0, 0].set_ylabel("accuracy")
+    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1))
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
+    """Where on the symmetry-reduced sphere of beam directions the failures lie.
+
+    Parameters
+    ----------
+    predictions
+        From :func:`nanoshape_lib.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One triangle a shape; every exit wave is a point, the larger and darker the more of its images fail.
+    """
+    fig, axes = plt.subplots(2, 3, figsize=(7.2, 4.4))
+    waves = predictions.groupby("group").agg(
+        {"label": "first", "beam_x": "first", "beam_y": "first", "beam_z": "first", "correct": "mean"}
+    )
+    for ax, shape in zip(axes.flat, Shape, strict=False):
+        draw_sector(ax, shape)
+        chosen = waves[waves["label"] == shape].sort_values("correct", ascending=False)
+        failing = 1 - chosen["correct"].to_numpy()
+        points = equal_area(reduce(chosen[["beam_x", "beam_y", "beam_z"]].to_numpy(), shape), sector_corners(shape))
+        drawn = ax.scatter(
+            *points.T, s=8 + 34 * failing, c=failing, cmap="magma_r", vmin=-0.15, vmax=1.0, ec=INK, lw=0.3, zorder=3
+        )
+        share = f"{failing.mean():.0%} of images fail" if len(chosen) else "not in this test set"
+        ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
+    axes.flat[-1].axis("off")
+    inset = axes.flat[-1].inset_axes((0.1, 0.55, 0.8, 0.08))
+    bar = fig.colorbar(
+        drawn, cax=inset, orientation="horizontal", format=PercentFormatter(1), boundaries=np.linspace(0, 1, 200)
+    )
+    bar.set_ticks([0, 0.5, 1])
+    bar.set_label("failed images of the focal series")
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure:
+    """Accuracy against confidence; a calibrated classifier follows the diagonal.
+
+    Parameters
+    ----------
+    curves
+        Tables from :func:`nanoshape_lib.evaluation.reliability`, by the entry of the legend.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Above the reliability, below the share of images in each bin of confidence.
+    """
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 4.9), sharex=True, height_ratios=(3, 1))
+    top.plot([0, 1], [0, 1], color=QUIET, ls=":", lw=1.2)
+    looks = ((PALE, "s", "--", QUIET), (FIRST, "o", "-", FIRST))
+    for (name, table), (fill, marker, line, colour) in zip(curves.items(), looks, strict=False):
+        top.plot(table["confidence"], table["accuracy"], marker + line, color=colour, label=name)
+        share = table["images"] / table["images"].sum()
+        bottom.plot(table["confidence"], share, marker + line, color=colour, mfc=fill)
+    top.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    top.legend(loc="upper left")
+    bottom.set(xlabel="confidence (the highest of the five probabilities)", ylabel="images", ylim=(0, None))
+    for ax in (top, bottom):
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figure:
+    """Loss and validation accuracy over the epochs of a training.
+
+    Parameters
+    ----------
+    history
+        Result of :func:`nanoshape_lib.training.history_table`.
+    best_epoch
+        The epoch whose weights are kept.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left the cross-entropy, right the accuracy; the vertical line is the epoch whose weights are kept.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
+    marker = "o" if len(history) <= 20 else ""
+    left.plot(history["epoch"], history["train_loss"], marker=marker, ls="--", color=SECOND, label="training")
+    left.plot(history["epoch"], history["validation_loss"], marker=marker, color=FIRST, label="validation")
+    left.axhline(np.log(len(Shape)), color=QUIET, ls=":", lw=1.2, label="guessing")
+    left.set(ylabel="cross-entropy", ylim=(0, None))
+    left.legend()
+    right.plot(history["epoch"], history["validation_accuracy"], marker=marker, color=FIRST)
+    right.set(ylabel="validation accuracy", ylim=(0, 1.02))
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    _chance_line(right)
+    for ax in (left, right):
+        ax.axvline(best_epoch, color=QUIET, lw=0.8)
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    stamp(fig, text)
+    return fig
