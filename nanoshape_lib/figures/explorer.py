@@ -1,0 +1,230 @@
+"""Figures of notebook 09: a particle with its exit wave, and images with the classifier's outputs."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from nanoshape_lib.explorer import Simulated
+from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, styled
+from nanoshape_lib.figures.structures import blank, draw_atoms
+from nanoshape_lib.shapes import Shape
+from nanoshape_lib.substrate import CONTACT_A, FIELD_A
+
+# Laboratory x to the right and the beam, +z, downwards.
+SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+GREY_DEVIATIONS = 3.0
+FIELD = (0.0, FIELD_A, 0.0, FIELD_A)
+
+
+def as_grey(image: np.ndarray) -> np.ndarray:
+    """Bytes (n, n), rows from top to bottom, of an image indexed [x, y]; mean ± 3 deviations fill the scale."""
+    deviations = (image.T[::-1] - image.mean()) / image.std()
+    return np.round(np.clip((deviations / GREY_DEVIATIONS + 1) / 2, 0, 1) * 255).astype(np.uint8)
+
+
+def signed(value: float) -> str:
+    """A whole number with its sign, and a proper minus: ``"−130"``."""
+    return f"{value:+.0f}".replace("-", "−")
+
+
+def _bare(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def _show_image(ax: Axes, image: np.ndarray, scale: bool) -> None:
+    ax.imshow(as_grey(image), cmap="gray", vmin=0, vmax=255, extent=FIELD)
+    _bare(ax)
+    if scale:
+        edge = [withStroke(linewidth=3, foreground="white")]
+        ax.plot([6, 26], [7, 7], color=INK, lw=2.5, solid_capstyle="butt", path_effects=edge)
+        ax.text(16, 10, "20 Å", color=INK, ha="center", va="bottom", fontsize=7.5, path_effects=edge)
+
+
+def _show_outputs(ax: Axes, outputs: np.ndarray, truth: Shape, names: bool) -> None:
+    """Bars of the five outputs; the name of the true shape is bold."""
+    ax.barh(range(len(Shape)), outputs, height=0.72, color=[SHAPE_COLORS[shape] for shape in Shape])
+    ax.set(xlim=(0, 1.2 if names else 1), ylim=(len(Shape) - 0.4, -0.6), xticks=[0, 0.5, 1] if names else [])
+    ax.set_yticks(list(Shape), [shape.title if names else str(int(shape)) for shape in Shape])
+    ax.tick_params(axis="y", length=0)
+    ax.get_yticklabels()[truth].set_fontweight("bold")
+    if names:
+        ax.set_xlabel("output")
+        for shape, output in zip(Shape, outputs, strict=True):
+            ax.text(output + 0.02, shape, f"{100 * output:.0f} %", va="center", fontsize=8)
+
+
+def _draw_particle(axes: Sequence[Axes], simulated: Simulated) -> None:
+    """The particle from the side, with the film it lies on, and along the beam as the camera sees it."""
+    half_width_A = FIELD_A / 2
+    side, along = axes
+    draw_atoms(side, simulated.atoms, SIDE_VIEW @ simulated.rotation)
+    draw_atoms(along, simulated.atoms, simulated.rotation)
+    for ax in axes:
+        blank(ax, half_width_A)
+    if simulated.film_below_A is not None:
+        bottom = simulated.film_below_A
+        side.add_patch(Rectangle((-half_width_A, bottom), FIELD_A, half_width_A, color=PALE, lw=0, zorder=0))
+        side.text(-half_width_A + 3, bottom + CONTACT_A, "carbon", color=INK, fontsize=8)
+    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2}
+    x = 0.86 * half_width_A
+    side.annotate("", (x, 0.1 * half_width_A), (x, 0.5 * half_width_A), arrowprops=arrow)
+    side.text(x - 3, 0.3 * half_width_A, "beam", ha="right", va="center", color=INK, fontsize=8)
+    side.set_title("from the side")
+    along.set_title("along the beam")
+
+
+def _draw_wave(axes: Sequence[Axes], wave: np.ndarray) -> None:
+    """Phase, relative to its most common value, and amplitude of an exit wave."""
+    amplitude = np.abs(wave).T
+    phase = np.angle(wave * np.exp(-1j * np.angle(wave.mean()))).T
+    for ax, values, title, unit in (
+        (axes[0], phase, "phase of the exit wave", "rad"),
+        (axes[1], amplitude, "amplitude", "incident = 1"),
+    ):
+        low, high = np.quantile(values, [0.002, 0.998])
+        drawn = ax.imshow(values, cmap="gray", vmin=low, vmax=high, origin="lower", extent=FIELD)
+        bar: Colorbar = ax.figure.colorbar(drawn, ax=ax, location="bottom", shrink=0.85, aspect=22, pad=0.03)
+        bar.set_label(unit, fontsize=8)
+        bar.outline.set_visible(False)
+        _bare(ax)
+        ax.set_title(title)
+
+
+def _particle_and_wave(fig: Figure | SubFigure, simulated: Simulated) -> None:
+    axes = fig.subplots(1, 4)
+    _draw_particle(axes[:2], simulated)
+    _draw_wave(axes[2:], simulated.wave)
+
+
+@styled
+def particle_panels(simulated: Simulated) -> Figure:
+    """The particle from the side and along the beam; phase and amplitude of its exit wave.
+
+    Parameters
+    ----------
+    simulated
+        From `nanoshape_lib.explorer.simulate`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four panels, each 128 Å wide.
+    """
+    fig = plt.figure(figsize=(7.4, 2.5))
+    _particle_and_wave(fig, simulated)
+    return fig
+
+
+@styled
+def overview(simulated: Simulated, image: np.ndarray, outputs: np.ndarray, title: str) -> Figure:
+    """Everything the explorer shows, in one figure.
+
+    Parameters
+    ----------
+    simulated
+        From `nanoshape_lib.explorer.simulate`.
+    image
+        Image (n, n), indexed [x, y].
+    outputs
+        The classifier's outputs (5,).
+    title
+        Settings of the microscope, written over the image.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The particle and its wave above, its image and the outputs below.
+    """
+    fig = plt.figure(figsize=(7.4, 5.4))
+    above, below = fig.subfigures(2, 1, height_ratios=[2.5, 2.9], squeeze=False).flat
+    _particle_and_wave(above, simulated)
+    _image_beside_outputs(below, image, outputs, title, Shape(simulated.atoms.info["shape"]))
+    return fig
+
+
+def _image_beside_outputs(
+    fig: Figure | SubFigure, image: np.ndarray, outputs: np.ndarray | None, title: str, truth: Shape
+) -> None:
+    left, right = fig.subplots(1, 2, width_ratios=[1, 0.9])
+    _show_image(left, image, scale=True)
+    left.set_title(title)
+    if outputs is None:
+        right.axis("off")
+    else:
+        _show_outputs(right, outputs, truth, names=True)
+        right.set_title("the classifier's outputs")
+
+
+@styled
+def frame(image: np.ndarray, outputs: np.ndarray | None, title: str, truth: Shape) -> Figure:
+    """One frame of a stack: an image and, beside it, the classifier's outputs.
+
+    Parameters
+    ----------
+    image
+        Image (n, n), indexed [x, y].
+    outputs
+        The classifier's outputs (5,); None leaves their place empty.
+    title
+        Written over the image.
+    truth
+        The shape whose name is set in bold.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels; of the same layout whatever they show, so that frames do not jump.
+    """
+    fig = plt.figure(figsize=(5.8, 3.0))
+    _image_beside_outputs(fig, image, outputs, title, truth)
+    return fig
+
+
+@styled
+def images_with_outputs(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    outputs: Sequence[np.ndarray],
+    truths: Sequence[Shape],
+    columns: int,
+) -> Figure:
+    """Images with the five outputs as bars under each.
+
+    Parameters
+    ----------
+    images
+        Images (n, n), indexed [x, y].
+    titles
+        Title of each image.
+    outputs
+        The classifier's outputs (5,) for each image.
+    truths
+        The true shape of each image, whose label is set in bold.
+    columns
+        Images in a row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A grid of panels and a legend of the five labels.
+    """
+    rows = -(-len(images) // columns)
+    width = 7.4 / columns
+    fig = plt.figure(figsize=(7.4, rows * (width * 1.0 + 0.95) + 0.3))
+    grid = fig.add_gridspec(2 * rows, columns, height_ratios=[width, 0.6] * rows)
+    for index, (image, title, truth) in enumerate(zip(images, titles, truths, strict=True)):
+        row, column = divmod(index, columns)
+        top = fig.add_subplot(grid[2 * row, column])
+        _show_image(top, image, scale=index == 0)
+        top.set_title(title, fontsize=8.5)
+        _show_outputs(fig.add_subplot(grid[2 * row + 1, column]), outputs[index], truth, names=False)
+    names = "   ".join(f"{int(shape)} {shape.title}" for shape in Shape)
+    fig.supxlabel(names, fontsize=8, color=QUIET)
+    return fig
