@@ -2,7 +2,8 @@
 
     python tests/benchmarks/speed.py
 
-Prints a table; ratio = time of the column "against" over time of the row. Absolute times depend on the machine and on what else runs there; compare the ratios.
+Prints a table; the ratio is the time of the column "against" over the time of the row. Absolute times
+depend on the machine and on what else runs there; compare the ratios.
 """
 
 import time
