@@ -53,7 +53,7 @@ class Explorer(ipywidgets.VBox):
 
     def _control(self, name: str) -> ipywidgets.ValueWidget:
         """The input for one field, named with its unit."""
-        common = {"style": {"description_width": "8em"}, "layout": ipywidgets.Layout(width="auto")}
+        common = {"style": {"description_width": "9em"}, "layout": ipywidgets.Layout(width="auto")}
         value = getattr(self.model.particle if name in PARTICLE_NAMES else self.model.imaging, name)
         if name == "shape":
             options = [(shape.title, shape) for shape in Shape]
@@ -167,7 +167,7 @@ def _wrapping() -> ipywidgets.Layout:
 
 def _shared() -> ipywidgets.Layout:
     """Half the width, or all of it where half would be too narrow."""
-    return ipywidgets.Layout(flex="1 1 19em", min_width="0")
+    return ipywidgets.Layout(flex="1 1 19em", min_width="0", padding="0 0.6em 0 0")
 
 
 def _image_caption(model: ExplorerModel) -> str:
@@ -184,6 +184,8 @@ def _bars(outputs: np.ndarray) -> str:
     for shape, output in zip(Shape, outputs, strict=True):
         name = f"<b>{shape.title}</b>" if output == outputs.max() else shape.title
         bar = f"width: {100 * output:.1f}%; height: 0.9em; background: {SHAPE_COLORS[shape]}"
-        cells = f'<td>{name}</td><td style="width: 45%"><div style="{bar}"></div></td><td>{100 * output:.0f} %</td>'
+        percent = f'<td style="white-space: nowrap">{100 * output:.0f} %</td>'
+        cells = f'<td>{name}</td><td style="width: 35%"><div style="{bar}"></div></td>{percent}'
         rows.append(f"<tr>{cells}</tr>")
-    return f'<table style="width: 100%"><caption>The classifier\'s outputs</caption>{"".join(rows)}</table>'
+    caption = "<caption>The classifier's outputs</caption>"
+    return f'<table style="width: 100%; line-height: 1.3">{caption}{"".join(rows)}</table>'

@@ -182,7 +182,7 @@ def test_focal_stack_links_one_frame_for_each_defocus_in_the_browser(model):
     links = [saved["state"] for saved in state.values() if saved["model_name"] == "LinkModel"]
     ends = [[f"IPY_MODEL_{slider.model_id}", "index"], [f"IPY_MODEL_{stack.model_id}", "selected_index"]]
     assert [[link["source"], link["target"]] for link in links] == [ends]
-    assert [label for label, _ in slider.options] == ["−90 Å", "+0 Å", "+90 Å"]
+    assert [label for label, _ in slider.options] == ["−90 Å", "0 Å", "+90 Å"]
     assert len(stack.children) == len(defoci_A) and stack.selected_index == slider.index
     sizes = {Image.open(io.BytesIO(frame.value)).size for frame in stack.children}
     assert len(sizes) == 1 and len({frame.value for frame in stack.children}) == 3

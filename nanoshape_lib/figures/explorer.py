@@ -29,8 +29,8 @@ def as_grey(image: np.ndarray) -> np.ndarray:
 
 
 def signed(value: float) -> str:
-    """A whole number with its sign, and a proper minus: ``"−130"``."""
-    return f"{value:+.0f}".replace("-", "−")
+    """A whole number with its sign, if it has one, and a proper minus: ``"−130"``."""
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _bare(ax: Axes) -> None:
@@ -44,7 +44,7 @@ def _show_image(ax: Axes, image: np.ndarray, scale: bool) -> None:
     if scale:
         edge = [withStroke(linewidth=3, foreground="white")]
         ax.plot([6, 26], [7, 7], color=INK, lw=2.5, solid_capstyle="butt", path_effects=edge)
-        ax.text(16, 10, "20 Å", color=INK, ha="center", va="bottom", fontsize=7.5, path_effects=edge)
+        ax.text(6, 10, "20 Å", color=INK, va="bottom", fontsize=7.5, path_effects=edge)
 
 
 def _show_outputs(ax: Axes, outputs: np.ndarray, truth: Shape, names: bool) -> None:
@@ -56,6 +56,7 @@ def _show_outputs(ax: Axes, outputs: np.ndarray, truth: Shape, names: bool) -> N
     ax.get_yticklabels()[truth].set_fontweight("bold")
     if names:
         ax.set_xlabel("output")
+        ax.spines["bottom"].set_bounds(0, 1)
         for shape, output in zip(Shape, outputs, strict=True):
             ax.text(output + 0.02, shape, f"{100 * output:.0f} %", va="center", fontsize=8)
 
@@ -73,9 +74,10 @@ def _draw_particle(axes: Sequence[Axes], simulated: Simulated) -> None:
         side.add_patch(Rectangle((-half_width_A, bottom), FIELD_A, half_width_A, color=PALE, lw=0, zorder=0))
         side.text(-half_width_A + 3, bottom + CONTACT_A, "carbon", color=INK, fontsize=8)
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2}
-    x = 0.86 * half_width_A
-    side.annotate("", (x, 0.1 * half_width_A), (x, 0.5 * half_width_A), arrowprops=arrow)
-    side.text(x - 3, 0.3 * half_width_A, "beam", ha="right", va="center", color=INK, fontsize=8)
+    side.annotate(
+        "", (-0.88 * half_width_A, -0.95 * half_width_A), (-0.88 * half_width_A, -0.55 * half_width_A), arrowprops=arrow
+    )
+    side.text(-0.82 * half_width_A, -0.75 * half_width_A, "beam", va="center", color=INK, fontsize=8)
     side.set_title("from the side")
     along.set_title("along the beam")
 
@@ -226,5 +228,5 @@ def images_with_outputs(
         top.set_title(title, fontsize=8.5)
         _show_outputs(fig.add_subplot(grid[2 * row + 1, column]), outputs[index], truth, names=False)
     names = "   ".join(f"{int(shape)} {shape.title}" for shape in Shape)
-    fig.supxlabel(names, fontsize=8, color=QUIET)
+    fig.suptitle(names, fontsize=8.5, color=QUIET)
     return fig
