@@ -3,8 +3,7 @@
 Knobs of the particle need a new exit wave; knobs of the microscope only form a new image of the wave that is there.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from scipy.special import softmax
+from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from nanoshape_lib import rotations, shapes
@@ -26,6 +26,9 @@ from nanoshape_lib.training import predict
 
 FIDELITY = "fast"
 CARBON_BLOCK = 0
+
+# A single image is too little work to share: on a busy machine, waiting for other threads takes ten times longer.
+_THREADS = ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class ExplorerModel:
 
     def series(self, defoci_A: Sequence[float]) -> np.ndarray:
         """Images (N, 128, 128) in units of the incident intensity at N defoci [Å]."""
-        with _one_thread():
+        with _THREADS.limit(limits=1):
             return focal_series(self.simulated.wave, np.asarray(defoci_A), self.microscope, self.detector, self.seed)
 
     def image(self) -> np.ndarray:
@@ -199,19 +202,8 @@ class ExplorerModel:
         """The classifier's five outputs (N, 5) for images (N, 128, 128), each row summing to one."""
         if self.network is None:
             return None
-        with _one_thread():
+        with _THREADS.limit(limits=1):
             return softmax(predict(self.network, standardise(torch.as_tensor(images))), axis=1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A single image is too little work to share: on a busy machine, threads that wait for one another cost more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _check(name: str, value: Any) -> None:
