@@ -42,8 +42,10 @@ FIDELITIES = {
 }
 
 
-def fidelity(name: str) -> Fidelity:
+def fidelity(name: str | Fidelity) -> Fidelity:
     """The grid and slices called ``fast``, ``standard`` or ``reference``; their errors are measured in notebook 03."""
+    if isinstance(name, Fidelity):
+        return name
     if name not in FIDELITIES:
         raise NanoshapeError(f"fidelity is {name!r}, but must be one of {', '.join(FIDELITIES)}")
     return FIDELITIES[name]
@@ -149,7 +151,7 @@ def fourier_crop(spectrum: np.ndarray, n: int) -> np.ndarray:
     return spectrum[..., index[:, None], index] * (n / old) ** 2
 
 
-def exit_wave(scene: Scene, microscope: Microscope, fidelity_name: str = "standard") -> np.ndarray:
+def exit_wave(scene: Scene, microscope: Microscope, grid: str | Fidelity = "standard") -> np.ndarray:
     """The exit wave, referred to the particle's mid-plane and limited to the objective aperture.
 
     Parameters
@@ -158,8 +160,8 @@ def exit_wave(scene: Scene, microscope: Microscope, fidelity_name: str = "standa
         Particle and film; apply :func:`shake` to the particle beforehand for thermal motion.
     microscope
         Its energy and aperture are used; all its other values act on the image only.
-    fidelity_name
-        ``fast``, ``standard`` or ``reference``.
+    grid
+        ``fast``, ``standard`` or ``reference``, or a sampling and slices of one's own.
 
     Returns
     -------
@@ -168,7 +170,7 @@ def exit_wave(scene: Scene, microscope: Microscope, fidelity_name: str = "standa
         the incident wave has amplitude one. Free-space propagation back from the last slice to the
         mid-plane uses the Fresnel propagator ``exp(-iπλ z q²)`` (Kirkland 2010, eq. 6.65).
     """
-    grid = fidelity(fidelity_name)
+    grid = fidelity(grid)
     energy = microscope.energy_eV
     if scene.film is None:
         incident = np.ones((grid.pixels, grid.pixels), np.complex64)

@@ -52,6 +52,32 @@ def intensity_pixels(microscope: Microscope, detector: Detector) -> int:
     return detector.pixels * oversampling
 
 
+def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
+    """Contrast transfer of a weak phase object: sin χ under its coherence envelopes (Kirkland 2010, section 3.2).
+
+    Parameters
+    ----------
+    q
+        Spatial frequencies [1/Å].
+    defocus_A
+        Defocus [Å], positive for underfocus.
+    microscope
+        Wavelength, Cs, focal spread and convergence are used.
+
+    Returns
+    -------
+    transfer, envelope
+        sin χ times the envelope, and the envelope.
+    """
+    lam, c1 = microscope.wavelength_A, -defocus_A
+    chi = np.pi * lam * q**2 * (c1 + 0.5 * lam**2 * microscope.Cs_A * q**2)
+    slope = 2 * np.pi * lam * q * (c1 + lam**2 * microscope.Cs_A * q**2)
+    temporal = (np.pi * lam * microscope.focal_spread_A / 2 * q**2) ** 2
+    spatial = (microscope.convergence_mrad * 1e-3 / (2 * lam) * slope) ** 2
+    envelope = np.exp(-temporal - spatial)
+    return np.sin(chi) * envelope, envelope
+
+
 def _check_field(detector: Detector) -> None:
     if not math.isclose(detector.field_A, FIELD_A):
         raise NanoshapeError(
