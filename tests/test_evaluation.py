@@ -1,0 +1,187 @@
+"""Evaluation against counts by hand and simulations whose truth is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+from scipy.stats import norm
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.evaluation import (
+    PROBABILITIES,
+    accuracy_by,
+    accuracy_interval,
+    bootstrap_confusions,
+    by_particle,
+    calibration_error,
+    confusion_matrix,
+    fit_temperature,
+    paired_difference,
+    predictions_table,
+    subset_difference,
+    training_difference,
+    verdict,
+)
+
+
+def table_of(labels, groups=None):
+    return pd.DataFrame({"group": np.arange(len(labels)) if groups is None else groups, "label": labels})
+
+
+def clustered(rng, groups, series, accuracy, together):
+    """Right and wrong answers: with probability ``together`` a whole series shares one fate."""
+    fate = rng.random((groups, 1)) < accuracy
+    own = rng.random((groups, series)) < accuracy
+    correct = np.where(rng.random((groups, 1)) < together, fate, own)
+    return pd.DataFrame({"group": np.repeat(np.arange(groups), series), "correct": correct.ravel()})
+
+
+def test_predictions_rank_the_outputs_and_sum_to_one():
+    logits = np.array([[0.0, 3.0, 1.0, -1.0, 2.0], [5.0, 0.0, 0.0, 0.0, 1.0]])
+    predictions = predictions_table(table_of([1, 4]), logits)
+    assert predictions["predicted"].tolist() == [1, 0]
+    assert predictions["second"].tolist() == [4, 4]
+    assert predictions["correct"].tolist() == [True, False]
+    assert predictions[PROBABILITIES].sum(axis=1).to_numpy() == pytest.approx(1)
+    hot = predictions_table(table_of([1, 4]), logits, temperature=10)
+    assert hot["predicted"].tolist() == [1, 0] and hot["p1"][0] < predictions["p1"][0]
+
+
+def test_logits_of_other_images_are_refused():
+    with pytest.raises(NanoshapeError, match="logits has 3 rows, but must have one for each of 2 images"):
+        predictions_table(table_of([0, 1]), np.zeros((3, 5)))
+
+
+def test_confusion_matrix_matches_a_count_by_hand():
+    pairs = [(0, 0), (0, 0), (0, 3), (0, 0), (1, 4), (1, 1), (2, 2), (4, 1), (4, 4), (4, 4)]
+    logits = np.eye(5)[[predicted for _, predicted in pairs]]
+    matrix = confusion_matrix(predictions_table(table_of([true for true, _ in pairs]), logits))
+    expected = np.zeros((5, 5))
+    expected[0, [0, 3]] = 3 / 4, 1 / 4
+    expected[1, [1, 4]] = 1 / 2
+    expected[2, 2] = 1
+    expected[4, [1, 4]] = 1 / 3, 2 / 3
+    assert matrix == pytest.approx(expected)
+
+
+def test_a_focal_series_is_decided_by_its_mean_logits():
+    rng = np.random.default_rng(0)
+    groups = np.array([7, 3, 7, 3, 7])
+    logits = rng.normal(size=(5, 5))
+    result = by_particle(table_of([2, 1, 2, 1, 2], groups), logits)
+    assert result["group"].tolist() == [3, 7] and result["label"].tolist() == [1, 2]
+    means = np.stack([logits[groups == group].mean(axis=0) for group in (3, 7)])
+    assert result[PROBABILITIES].to_numpy() == pytest.approx(softmax(means, axis=1))
+
+
+def test_the_group_interval_covers_the_truth_19_times_in_20():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        _, low, high = accuracy_interval(clustered(rng, 120, 14, 0.7, 0.8), seed=trial)
+        hits += low <= 0.7 <= high
+    assert 0.90 <= hits / 200 <= 0.99  # 95 % and three standard errors
+
+
+def test_the_group_interval_is_wider_than_the_binomial_one_if_a_series_fails_together():
+    predictions = clustered(np.random.default_rng(2), 200, 14, 0.7, 1.0)
+    accuracy, low, high = accuracy_interval(predictions)
+    naive = 2 * norm.ppf(0.975) * np.sqrt(accuracy * (1 - accuracy) / len(predictions))
+    assert (high - low) / naive == pytest.approx(np.sqrt(14), rel=0.1)
+
+
+def test_the_group_interval_is_the_binomial_one_for_independent_images():
+    predictions = clustered(np.random.default_rng(3), 200, 14, 0.7, 0.0)
+    accuracy, low, high = accuracy_interval(predictions)
+    naive = 2 * norm.ppf(0.975) * np.sqrt(accuracy * (1 - accuracy) / len(predictions))
+    assert (high - low) / naive == pytest.approx(1, rel=0.15)
+
+
+def test_pairing_finds_a_difference_that_separate_intervals_do_not():
+    rng = np.random.default_rng(4)
+    second = clustered(rng, 100, 10, 0.6, 0.9)
+    mended = ~second["correct"] & (rng.random(len(second)) < 0.1)
+    first = second.assign(correct=second["correct"] | mended)
+    difference, low, high = paired_difference(first, second)
+    assert difference == pytest.approx(mended.mean())
+    assert 0 < low < difference < high
+    assert accuracy_interval(first)[1] < accuracy_interval(second)[2]
+    assert paired_difference(second, first)[0] == pytest.approx(-difference)
+
+
+def test_different_test_images_cannot_be_paired():
+    first, second = (table_of([0, 0], groups).assign(correct=True) for groups in ([0, 1], [0, 2]))
+    with pytest.raises(NanoshapeError, match="first and second hold different images"):
+        paired_difference(first, second)
+
+
+def test_one_training_of_each_gives_the_paired_difference():
+    rng = np.random.default_rng(5)
+    first, second = clustered(rng, 60, 5, 0.8, 0.5), clustered(rng, 60, 5, 0.6, 0.5)
+    one = training_difference(first["group"], first[["correct"]].T.to_numpy(), second[["correct"]].T.to_numpy())
+    assert one == pytest.approx(paired_difference(first, second))
+
+
+def test_trainings_that_disagree_widen_the_interval():
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(300), 4)
+    second = rng.random((6, len(groups))) < 0.6
+    steady = rng.random((6, len(groups))) < 0.7
+    lucky = rng.random((6, len(groups))) < np.linspace(0.5, 0.9, 6)[:, None]
+    widths = [high - low for _, low, high in (training_difference(groups, first, second) for first in (steady, lucky))]
+    assert widths[1] > 3 * widths[0]
+    assert verdict(*training_difference(groups, steady, second)[1:]) == "yes"
+    assert verdict(*training_difference(groups, lucky, second)[1:]) == "not decided"
+
+
+def test_a_subset_that_fails_more_often_is_found():
+    rng = np.random.default_rng(7)
+    chosen = np.tile(np.arange(14) < 5, 200)
+    correct = rng.random(len(chosen)) < np.where(chosen, 0.5, 0.8)
+    predictions = pd.DataFrame({"group": np.repeat(np.arange(200), 14), "correct": correct})
+    difference, low, high = subset_difference(predictions, chosen)
+    assert low < -0.3 < high < 0 and difference == pytest.approx(correct[chosen].mean() - correct[~chosen].mean())
+    assert verdict(low, high) == "no, the reverse"
+    with pytest.raises(NanoshapeError, match="chosen holds 0 of 2800 images"):
+        subset_difference(predictions, np.zeros(2800, bool))
+
+
+def test_accuracy_by_a_column_takes_every_image_once():
+    predictions = clustered(np.random.default_rng(8), 50, 14, 0.7, 0.3)
+    predictions["defocus_A"] = np.tile(np.arange(14.0), 50)
+    predictions["contrast"] = np.random.default_rng(9).random(700)
+    by_value, by_bin = accuracy_by(predictions, "defocus_A"), accuracy_by(predictions, "contrast", bins=7)
+    assert by_value["value"].tolist() == list(range(14)) and set(by_value["images"]) == {50}
+    assert set(by_bin["images"]) == {100}
+    for table in (by_value, by_bin):
+        assert np.average(table["accuracy"], weights=table["images"]) == pytest.approx(predictions["correct"].mean())
+
+
+def test_resampled_confusions_scatter_about_the_counted_one():
+    rng = np.random.default_rng(10)
+    labels = np.repeat(np.arange(5), 200)
+    logits = 2 * np.eye(5)[labels] + rng.normal(size=(1000, 5))
+    predictions = predictions_table(table_of(labels, np.arange(1000) // 4), logits)
+    draws = bootstrap_confusions(predictions)
+    assert draws.sum(axis=2) == pytest.approx(1)
+    assert draws.mean(axis=0) == pytest.approx(confusion_matrix(predictions), abs=0.005)
+
+
+def test_a_calibrated_predictor_has_hardly_any_calibration_error():
+    rng = np.random.default_rng(11)
+    logits = rng.normal(scale=1.5, size=(40_000, 5))
+    labels = (softmax(logits, axis=1).cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
+    assert calibration_error(predictions_table(table_of(labels), logits)) < 0.01
+    assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.03)
+
+
+def test_temperature_of_an_overconfident_predictor_is_recovered():
+    rng = np.random.default_rng(12)
+    honest = rng.normal(scale=1.5, size=(40_000, 5))
+    labels = (softmax(honest, axis=1).cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
+    loud = 2.5 * honest
+    temperature = fit_temperature(loud[:20_000], labels[:20_000])
+    assert temperature == pytest.approx(2.5, rel=0.03)
+    rest = table_of(labels[20_000:])
+    assert calibration_error(predictions_table(rest, loud[20_000:])) > 0.1
+    assert calibration_error(predictions_table(rest, loud[20_000:], temperature)) < 0.015

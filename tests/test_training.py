@@ -1,0 +1,141 @@
+"""Training on problems so small that the answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nanoshape_lib import training
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.training import TrainingConfig, fit, history_table, predict, symmetry_augment
+
+
+def stripes(n, seed, shuffled=False):
+    """Noisy gratings whose period tells the class: a problem that four blocks solve in seconds."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 5
+    x, y = np.meshgrid(np.arange(128), np.arange(128))
+    waves = [np.sin(2 * np.pi * (x if rng.random() < 0.5 else y) / (3 + 3 * k) + rng.uniform(0, 6)) for k in labels]
+    images = torch.tensor(np.stack(waves) + 0.5 * rng.normal(size=(n, 128, 128))).half()
+    if shuffled:
+        rng.shuffle(labels)
+    return ImageSet(images, pd.DataFrame({"group": np.arange(n), "label": labels}))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return stripes(40, 0), stripes(20, 1)
+
+
+def config_of(**changes):
+    return TrainingConfig(**({"architecture": "cnn4", "epochs": 2, "batch_size": 8} | changes))
+
+
+def same_weights(first, second):
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_trivial_problem_is_learned(sets, tmp_path):
+    model, card = fit(config_of(epochs=8), *sets, tmp_path)
+    test = stripes(100, 2)
+    accuracy = (predict(model, test.images).argmax(axis=1) == test.labels.numpy()).mean()
+    assert accuracy > 0.95
+    history = history_table(card)
+    assert len(history) == 8 and history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(sets, tmp_path, monkeypatch):
+    config = config_of(epochs=2)
+    whole, _ = fit(config, *sets, tmp_path / "whole")
+    train_epoch = training._Run.train_epoch
+
+    def stop_in_the_second_epoch(run):
+        if run.epoch == 1:
+            raise KeyboardInterrupt
+        train_epoch(run)
+
+    monkeypatch.setattr(training._Run, "train_epoch", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, *sets, tmp_path / "stopped")
+    assert [file.name for file in (tmp_path / "stopped").iterdir()] == ["checkpoint.pt"]
+    monkeypatch.undo()
+    torch.manual_seed(12345)
+    resumed, card = fit(config, *sets, tmp_path / "stopped")
+    assert same_weights(whole, resumed)
+    assert [row["epoch"] for row in card["history"]] == [1, 2]
+    assert not (tmp_path / "stopped" / "checkpoint.pt").exists()
+
+
+def test_a_finished_training_is_loaded_and_not_repeated(sets, tmp_path, monkeypatch):
+    first, card = fit(config_of(epochs=1), *sets, tmp_path)
+    monkeypatch.setattr(training._Run, "train_epoch", None)
+    second, again = fit(config_of(epochs=1), *sets, tmp_path)
+    assert same_weights(first, second) and again["history"] == card["history"]
+
+
+def test_the_seed_decides_the_weights(sets, tmp_path):
+    runs = {name: fit(config_of(epochs=1, seed=seed), *sets, tmp_path / name)[0] for name, seed in zip("abc", (0, 0, 1))}  # fmt: skip
+    assert same_weights(runs["a"], runs["b"])
+    assert not same_weights(runs["a"], runs["c"])
+
+
+def test_shuffled_labels_teach_nothing(sets, tmp_path):
+    model, _ = fit(config_of(epochs=3), stripes(40, 0, shuffled=True), sets[1], tmp_path)
+    test = stripes(100, 2)
+    accuracy = (predict(model, test.images).argmax(axis=1) == test.labels.numpy()).mean()
+    assert accuracy < 0.5
+
+
+def test_the_kept_epoch_has_the_lowest_validation_loss(sets, tmp_path, monkeypatch):
+    losses = iter([1.0, 0.4, 0.8, 0.9, 0.95, 0.99])
+    weights = []
+
+    def pretend_epoch(run):
+        torch.nn.init.constant_(run.model.head[-1].bias, run.epoch)
+        loss = next(losses)
+        run.epoch += 1
+        if loss < run.best_loss:
+            run.best_loss, run.best_epoch = loss, run.epoch
+            run.best_weights = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+        weights.append(loss)
+        run.history.append({"epoch": run.epoch, "validation_loss": loss, "seconds": 0.0})
+
+    monkeypatch.setattr(training._Run, "train_epoch", pretend_epoch)
+    model, card = fit(config_of(epochs=6, patience=3), *sets, tmp_path)
+    assert card["best_epoch"] == 2 and len(card["history"]) == 5, "three epochs without a better one"
+    assert model.head[-1].bias.tolist() == [1.0] * 5
+
+
+def test_early_stopping_looks_at_the_validation_set_alone(sets, tmp_path):
+    """With labels no network can know, the validation loss soon rises while the training loss falls."""
+    lying = stripes(20, 1, shuffled=True)
+    config = config_of(epochs=12, patience=2, learning_rate=3e-3)
+    _, card = fit(config, sets[0], lying, tmp_path)
+    history = history_table(card)
+    assert len(history) < 12
+    assert card["best_epoch"] == history["validation_loss"].argmin() + 1 == len(history) - 2
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+
+
+def test_augmentation_draws_exactly_the_eight_symmetries_of_the_square():
+    image = torch.arange(9.0).reshape(3, 3)
+    found = symmetry_augment(image.expand(4000, 3, 3).clone(), torch.Generator().manual_seed(0))
+    distinct, counts = torch.unique(found.reshape(-1, 9), dim=0, return_counts=True)
+    expected = [torch.rot90(flipped, turns, dims=(0, 1)) for flipped in (image, image.T) for turns in range(4)]
+    assert {tuple(row.tolist()) for row in distinct} == {tuple(one.flatten().tolist()) for one in expected}
+    assert counts.min() > 400, "each about 500 times"
+
+
+def test_the_folder_of_another_configuration_is_refused(sets, tmp_path):
+    fit(config_of(epochs=1), *sets, tmp_path)
+    for other in ({"seed": 1}, {"learning_rate": 2e-3}, {"architecture": "cnn5"}):
+        with pytest.raises(NanoshapeError, match="the run there has another configuration; name another folder"):
+            fit(config_of(epochs=1, **other), *sets, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": -1}, {"architecture": "vgg"}, {"dropout": 0.1}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainingConfig(**wrong)
