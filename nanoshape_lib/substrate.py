@@ -13,6 +13,7 @@ from nanoshape_lib.paths import data_file
 BLOCKS = 8
 FIELD_A = 128.0
 CONTACT_A = 2.5
+CLEARANCE_A = 0.1
 CARBON_ATOMIC_MASS_U = 12.011
 ATOMIC_MASS_G = 1.66053906892e-24
 
@@ -53,12 +54,14 @@ def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.0
         Bin centres [Å] and g(r), which tends to one at large distance.
     """
     edges = np.arange(0.0, maximum_A + bin_A / 2, bin_A)
-    tree = cKDTree(block.positions, boxsize=block.cell.lengths())
-    pairs_within = tree.count_neighbors(tree, edges) - len(block)
-    pairs_within[edges == 0] = 0
+    lengths = block.cell.lengths()
+    first, second = cKDTree(block.positions, boxsize=lengths).query_pairs(maximum_A, output_type="ndarray").T
+    apart = block.positions[first] - block.positions[second]
+    apart -= np.round(apart / lengths) * lengths
+    pairs = np.histogram(np.linalg.norm(apart, axis=1), edges)[0]
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     ideal = len(block) * shells * len(block) / block.get_volume()
-    return (edges[1:] + edges[:-1]) / 2, np.diff(pairs_within) / ideal
+    return (edges[1:] + edges[:-1]) / 2, 2 * pairs / ideal
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float
     """Lay a particle, already turned as wanted, on a carbon film (or leave it in vacuum).
 
     The particle comes down until its nearest carbon atom is 2.5 Å away, or until its lowest atom is
-    0.5 Å above the plane through which the beam leaves the film, so that film and particle never
+    0.1 Å above the plane through which the beam leaves the film, so that film and particle never
     share a slice of the multislice.
 
     Parameters
@@ -152,7 +155,7 @@ def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float
             f"shift is {tuple(shift_A)} Å, but the particle must stay within the field of {FIELD_A:g} Å"
             f" (it would reach from {low:.1f} to {high:.1f} Å)"
         )
-    placed.positions[:, 2] += 0.5 - placed.positions[:, 2].min()
+    placed.positions[:, 2] += CLEARANCE_A - placed.positions[:, 2].min()
     if film is not None:
         placed.positions[:, 2] += _lift_to_contact(placed.positions, film)
     return Scene(placed, film)
@@ -161,7 +164,7 @@ def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float
 def _lift_to_contact(gold: np.ndarray, film: Placement) -> float:
     """Least upward shift [Å] that leaves every Au-C distance at or above the contact distance."""
     carbon = film.positions() - [0, 0, load_block(film.block).cell.lengths()[2]]
-    near = gold[gold[:, 2] < 0.5 + CONTACT_A]
+    near = gold[gold[:, 2] < CLEARANCE_A + CONTACT_A]
     top = carbon[carbon[:, 2] > -CONTACT_A]
     pairs = cKDTree(near[:, :2]).query_ball_tree(cKDTree(top[:, :2]), CONTACT_A)
     lift = 0.0
