@@ -66,9 +66,10 @@ def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: 
 def train_and_test(
     profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray
 ) -> tuple[dict, np.ndarray]:
-    """The card of :func:`train_once` and the network's logits for the test images, kept beside its weights."""
-    model, card = train_once(profile, config, sets, rows)
-    path = _run_folder(profile, config, rows) / "test_logits.npy"
+    """The card of a training as by :func:`train_once`, and the logits for the test images, kept with its weights."""
+    folder = _run_folder(profile, config, rows)
+    model, card = fit(config, sets["train"].take(rows), sets["validation"], folder)
+    path = folder / "test_logits.npy"
     if not path.exists():
         partial = path.with_name("partial.npy")
         np.save(partial, predict(model, sets["test"].images))

@@ -142,9 +142,11 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        steps = config.epochs * max(1, len(train) // config.batch_size)
+        steps = max(2, config.epochs * max(1, len(train) // config.batch_size))
+        # OneCycleLR divides by zero if the rise ends at the first step.
+        warmup = max(config.warmup, 1.5 / steps)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=steps, pct_start=config.warmup
+            self.optimizer, config.learning_rate, total_steps=steps, pct_start=warmup
         )
         self.loss = nn.CrossEntropyLoss()
         self.epoch, self.best_epoch, self.best_loss = 0, 0, float("inf")

@@ -87,7 +87,7 @@ def test_chosen_defoci_spread_evenly_over_the_series():
     series = len(profile.dataset.defoci_A)
     for count in (1, 2, 7, 14):
         places = choose_rows(profile, 3, count).reshape(3, count) - series * np.arange(3)[:, None]
-        assert (places == places[0]).all() and (0 <= places).all() and (places < series).all()
+        assert (places == places[0]).all() and (places >= 0).all() and (places < series).all()
         assert np.ptp(np.diff(places[0], append=places[0, 0] + series)) <= 1
         assert places[0].mean() == pytest.approx((series - 1) / 2, abs=0.5)
 

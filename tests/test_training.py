@@ -23,6 +23,15 @@ def stripes(n, seed, shuffled=False):
     return ImageSet(images, pd.DataFrame({"group": np.arange(n), "label": labels}))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Batches of eight images are too small to share, and threads that wait for one another slow a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def sets():
     return stripes(40, 0), stripes(20, 1)
@@ -76,13 +85,16 @@ def test_a_finished_training_is_loaded_and_not_repeated(sets, tmp_path, monkeypa
 
 
 def test_the_seed_decides_the_weights(sets, tmp_path):
-    runs = {name: fit(config_of(epochs=1, seed=seed), *sets, tmp_path / name)[0] for name, seed in zip("abc", (0, 0, 1))}  # fmt: skip
-    assert same_weights(runs["a"], runs["b"])
-    assert not same_weights(runs["a"], runs["c"])
+    first, again, other = (
+        fit(config_of(epochs=1, seed=seed), *sets, tmp_path / folder)[0]
+        for folder, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
 
 
 def test_shuffled_labels_teach_nothing(sets, tmp_path):
-    model, _ = fit(config_of(epochs=3), stripes(40, 0, shuffled=True), sets[1], tmp_path)
+    model, _ = fit(config_of(epochs=3), stripes(80, 0, shuffled=True), sets[1], tmp_path)
     test = stripes(100, 2)
     accuracy = (predict(model, test.images).argmax(axis=1) == test.labels.numpy()).mean()
     assert accuracy < 0.5
@@ -133,6 +145,13 @@ def test_the_folder_of_another_configuration_is_refused(sets, tmp_path):
     for other in ({"seed": 1}, {"learning_rate": 2e-3}, {"architecture": "cnn5"}):
         with pytest.raises(NanoshapeError, match="the run there has another configuration; name another folder"):
             fit(config_of(epochs=1, **other), *sets, tmp_path)
+
+
+@pytest.mark.parametrize("images", [4, 8, 40, 80])
+def test_a_training_of_any_number_of_steps_ends(images, sets, tmp_path):
+    """One step, one full batch, and as many steps as make the rise of the rate end at the first, or just after."""
+    _, card = fit(config_of(epochs=1 if images < 40 else 2), sets[0].take(np.arange(images) % 40), sets[1], tmp_path)
+    assert np.isfinite(card["history"][-1]["train_loss"])
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": -1}, {"architecture": "vgg"}, {"dropout": 0.1}])

@@ -1,13 +1,16 @@
-"""Galleries of notebooks 07 and 08: images, the five outputs of the classifier, and its answer."""
+"""Figures of notebooks 07 and 08: galleries of images with the classifier's outputs, and where its failures lie."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from nanoshape_lib.evaluation import PROBABILITIES
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.figures.orientations import draw_sector, equal_area
+from nanoshape_lib.rotations import reduce, sector_corners
 from nanoshape_lib.shapes import Shape
 
 COLUMNS = 6
@@ -71,11 +74,52 @@ def failure_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Fig
     return _gallery(images, predictions, answers, text)
 
 
+@styled
+def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
+    """Where on the symmetry-reduced sphere of beam directions the failures lie.
+
+    Parameters
+    ----------
+    predictions
+        From :func:`nanoshape_lib.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One triangle a shape; every exit wave is a point, the larger and darker the more of its images fail.
+    """
+    fig, axes = plt.subplots(2, 3, figsize=(7.2, 4.4))
+    waves = predictions.groupby("group").agg(
+        {"label": "first", "beam_x": "first", "beam_y": "first", "beam_z": "first", "correct": "mean"}
+    )
+    for ax, shape in zip(axes.flat, Shape, strict=False):
+        draw_sector(ax, shape)
+        chosen = waves[waves["label"] == shape].sort_values("correct", ascending=False)
+        failing = 1 - chosen["correct"].to_numpy()
+        points = equal_area(reduce(chosen[["beam_x", "beam_y", "beam_z"]].to_numpy(), shape), sector_corners(shape))
+        drawn = ax.scatter(
+            *points.T, s=8 + 34 * failing, c=failing, cmap="magma_r", vmin=-0.15, vmax=1.0, ec=INK, lw=0.3, zorder=3
+        )
+        share = f"{failing.mean():.0%} of images fail" if len(chosen) else "not in this test set"
+        ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
+    axes.flat[-1].axis("off")
+    inset = axes.flat[-1].inset_axes((0.1, 0.55, 0.8, 0.08))
+    bar = fig.colorbar(
+        drawn, cax=inset, orientation="horizontal", format=PercentFormatter(1), boundaries=np.linspace(0, 1, 200)
+    )
+    bar.set_ticks([0, 0.5, 1])
+    bar.set_label("failed images of the focal series")
+    stamp(fig, text)
+    return fig
+
+
 def _gallery(images: Tensor, predictions: pd.DataFrame, answers: list[str], text: str) -> Figure:
     """Images in rows of six, each with its bars and its answer below; laid out by hand, which is fast."""
     rows = -(-len(predictions) // COLUMNS)
     lines = max(answer.count("\n") for answer in answers) + 1
-    picture, bars, words, foot = 1.12, 0.36, 0.26 + 0.13 * lines, 0.2  # heights in inches
+    picture, bars, words, foot = 1.12, 0.36, 0.26 + 0.13 * lines, 0.26  # heights in inches
     height = rows * (picture + bars + words) + foot
     fig = plt.figure(figsize=(COLUMNS * CELL_IN, height), layout="none")
     colours = [SHAPE_COLORS[shape] for shape in Shape]

@@ -1,4 +1,4 @@
-"""Figures of notebooks 05 to 08: learning curves, confusion, accuracy, calibration, training history."""
+"""Figures of notebooks 05 to 08 made of numbers: learning curves, confusion, accuracy, calibration, history."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
-from nanoshape_lib.figures.orientations import draw_sector, equal_area
 from nanoshape_lib.models import ARCHITECTURES, Architecture
-from nanoshape_lib.rotations import reduce, sector_corners
 from nanoshape_lib.shapes import Shape
 
 CHANCE = 1 / len(Shape)
@@ -200,47 +198,6 @@ def accuracy_panels(panels: Mapping[str, pd.DataFrame], text: str) -> Figure:
         ax.set(xlabel=label, ylim=(0, 1.02))
     axes[0, 0].set_ylabel("accuracy")
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1))
-    stamp(fig, text)
-    return fig
-
-
-@styled
-def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
-    """Where on the symmetry-reduced sphere of beam directions the failures lie.
-
-    Parameters
-    ----------
-    predictions
-        From :func:`nanoshape_lib.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One triangle a shape; every exit wave is a point, the larger and darker the more of its images fail.
-    """
-    fig, axes = plt.subplots(2, 3, figsize=(7.2, 4.4))
-    waves = predictions.groupby("group").agg(
-        {"label": "first", "beam_x": "first", "beam_y": "first", "beam_z": "first", "correct": "mean"}
-    )
-    for ax, shape in zip(axes.flat, Shape, strict=False):
-        draw_sector(ax, shape)
-        chosen = waves[waves["label"] == shape].sort_values("correct", ascending=False)
-        failing = 1 - chosen["correct"].to_numpy()
-        points = equal_area(reduce(chosen[["beam_x", "beam_y", "beam_z"]].to_numpy(), shape), sector_corners(shape))
-        drawn = ax.scatter(
-            *points.T, s=8 + 34 * failing, c=failing, cmap="magma_r", vmin=-0.15, vmax=1.0, ec=INK, lw=0.3, zorder=3
-        )
-        share = f"{failing.mean():.0%} of images fail" if len(chosen) else "not in this test set"
-        ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
-    axes.flat[-1].axis("off")
-    inset = axes.flat[-1].inset_axes((0.1, 0.55, 0.8, 0.08))
-    bar = fig.colorbar(
-        drawn, cax=inset, orientation="horizontal", format=PercentFormatter(1), boundaries=np.linspace(0, 1, 200)
-    )
-    bar.set_ticks([0, 0.5, 1])
-    bar.set_label("failed images of the focal series")
     stamp(fig, text)
     return fig
 
