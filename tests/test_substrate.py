@@ -1,9 +1,12 @@
 """The carbon blocks against what is known of amorphous carbon, and the particle laid on them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from nanoshape_lib import paths
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.rotations import random_rotations
 from nanoshape_lib.shapes import Shape, build
@@ -101,3 +104,46 @@ def test_a_particle_outside_the_field_is_refused():
 def test_an_unknown_block_is_refused(number):
     with pytest.raises(NanoshapeError, match=f"block is {number}, but must be a whole number from 0 to 7"):
         load_block(number)
+
+
+@pytest.fixture
+def copied_data(tmp_path, monkeypatch):
+    """A folder of its own with the manifest and one carbon block, in place of the shipped data."""
+    (tmp_path / "carbon").mkdir()
+    shutil.copy(paths.MANIFEST, tmp_path)
+    shutil.copy(paths.DATA / "carbon/block_05.npz", tmp_path / "carbon")
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    monkeypatch.setattr(paths, "MANIFEST", tmp_path / "MANIFEST.sha256")
+    load_block.cache_clear()
+    yield tmp_path
+    load_block.cache_clear()
+
+
+def test_a_missing_or_changed_carbon_file_is_named_with_the_hash_it_must_have(copied_data):
+    expected = paths.read_manifest()
+    assert len(load_block(5)) > 1000
+    with pytest.raises(
+        NanoshapeError, match=f"^data/carbon/block_06.npz is missing; .*{expected['carbon/block_06.npz']}"
+    ):
+        load_block(6)
+    file = copied_data / "carbon/block_05.npz"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    load_block.cache_clear()
+    with pytest.raises(NanoshapeError, match=f"block_05.npz has SHA-256 .*, but {expected['carbon/block_05.npz']} is"):
+        load_block(5)
+
+
+def test_files_outside_the_manifest_and_a_missing_manifest_are_refused(copied_data):
+    with pytest.raises(NanoshapeError, match=r"data file is 'other\.npz', but must be one of those listed"):
+        paths.data_file("other.npz")
+    paths.MANIFEST.unlink()
+    with pytest.raises(NanoshapeError, match=r"MANIFEST.sha256 is missing: install the package from a clone"):
+        load_block(5)
+
+
+def test_the_manifest_lists_exactly_the_shipped_data(copied_data):
+    listed = paths.read_manifest()
+    assert {f"carbon/block_{number:02d}.npz" for number in range(BLOCKS)} <= listed.keys()
+    (copied_data / "notes.md").write_text("not data")
+    assert paths.write_manifest() == 1
+    assert paths.read_manifest() == {"carbon/block_05.npz": listed["carbon/block_05.npz"]}
