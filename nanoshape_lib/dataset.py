@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 from dask.distributed import Client, LocalCluster, as_completed
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from nanoshape_lib import rotations, shapes
 from nanoshape_lib.errors import NanoshapeError

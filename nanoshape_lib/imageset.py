@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from nanoshape_lib.dataset import SPLITS, Split, Store
 from nanoshape_lib.errors import NanoshapeError

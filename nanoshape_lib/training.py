@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from tqdm.auto import trange
+from tqdm import trange
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.models import ARCHITECTURES, Architecture
@@ -218,7 +218,7 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure
     matplotlib.figure.Figure
         Above the reliability, below the share of images in each bin of confidence.
     """
-    fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 4.9), sharex=True, height_ratios=(3, 1))
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.0), sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color=QUIET, ls=":", lw=1.2)
     looks = ((PALE, "s", "--", QUIET), (FIRST, "o", "-", FIRST))
     for (name, table), (fill, marker, line, colour) in zip(curves.items(), looks, strict=False):
@@ -226,7 +226,7 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure
         share = table["images"] / table["images"].sum()
         bottom.plot(table["confidence"], share, marker + line, color=colour, mfc=fill)
     top.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-    top.legend(loc="upper left")
+    fig.legend(loc="outside upper center", ncols=2)
     bottom.set(xlabel="confidence (the highest of the five probabilities)", ylabel="images", ylim=(0, None))
     for ax in (top, bottom):
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -266,7 +266,7 @@ def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figur
     _chance_line(right)
     for ax in (left, right):
         ax.axvline(best_epoch, color=QUIET, lw=0.8)
-        ax.set_xlabel("epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     stamp(fig, text)
     return fig
