@@ -198,7 +198,7 @@ def generate(
             return store
         workers = workers or os.cpu_count() or 1
         with dask.config.set({"distributed.worker.daemon": True}):
-            cluster = scheduler or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            cluster = scheduler or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
             with Client(cluster) as client:
                 futures = [client.submit(_write_chunk, *arguments, task, pure=False) for task in tasks]
                 for future in as_completed(futures):

@@ -149,11 +149,11 @@ def test_an_interrupted_data_set_is_finished_and_nothing_is_made_twice(tiny_desi
     assert_same(contents(copied), contents(tiny_store.path))
 
 
-def test_another_process_makes_the_same_bytes(tiny_design, tiny_store, copied):
-    group = zarr.open_group(copied, mode="r+")["validation"]
-    for name in ("waves", "checksum", "label", "rotation"):
-        group[name][:] = 0
-    generate(tiny_design, copied, workers=1)
+def test_two_other_processes_make_the_same_bytes(tiny_design, tiny_store, copied):
+    for split in ("validation", "test"):
+        for name in ("waves", "checksum", "label", "rotation"):
+            zarr.open_group(copied, mode="r+")[split][name][:] = 0
+    generate(tiny_design, copied, workers=2)
     assert_same(contents(copied), contents(tiny_store.path))
 
 

@@ -149,6 +149,20 @@ def test_nothing_aliases_into_the_camera_image(gold, detector):
     assert pixels % detector.pixels == 0
 
 
+def test_an_intensity_formed_on_the_grid_of_the_wave_would_alias(gold):
+    """The wave's own grid holds its amplitude, but not the square of it."""
+    images = [camera_image(intensity(gold, 70, MICROSCOPE, n)) for n in (PIXELS, 2 * PIXELS)]
+    assert relative_rms(*images) > 0.02
+
+
+def test_each_image_of_a_batch_is_the_image_of_its_own_wave_and_defocus(gold):
+    waves = torch.as_tensor(np.stack([gold, gold[::-1].copy()]))
+    together = form_images(waves, torch.tensor([-80.0, 40.0]), MICROSCOPE, NOISELESS)
+    for number, defocus_A in enumerate((-80.0, 40.0)):
+        alone = form_images(waves[number : number + 1], torch.tensor([defocus_A]), MICROSCOPE, NOISELESS)
+        assert (together[number] - alone[0]).abs().max() < 1e-5
+
+
 def test_pixels_integrate_the_intensity(gold):
     fine, factor = 128 * 16, 16
     detail = intensity(gold, 70, MICROSCOPE, fine)
