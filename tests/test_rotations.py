@@ -36,9 +36,7 @@ def angles(rng):
 def test_equation_1_agrees_with_the_rotation_vector(rng):
     axis, angle_deg = rng.normal(size=(200, 3)), rng.uniform(-360, 360, 200)
     vector = axis / np.linalg.norm(axis, axis=1, keepdims=True) * np.radians(angle_deg)[:, None]
-    np.testing.assert_allclose(
-        axis_angle(axis, angle_deg), Rotation.from_rotvec(vector).as_matrix(), atol=1e-12
-    )
+    np.testing.assert_allclose(axis_angle(axis, angle_deg), Rotation.from_rotvec(vector).as_matrix(), atol=1e-12)
 
 
 def test_equation_1_broadcasts_axes_and_angles():
@@ -178,5 +176,5 @@ def test_angular_distance_is_the_smallest_over_the_group(shape, rng):
 
 
 def test_a_direction_of_zero_length_is_refused():
-    with pytest.raises(NanoshapeError, match="direction is .* must be a finite vector that is not zero"):
+    with pytest.raises(NanoshapeError, match=r"direction is .* must be a finite vector that is not zero"):
         reduce([0, 0, 0], "cube")
