@@ -10,13 +10,14 @@ import torch
 
 from nanoshape_lib import rotations, shapes
 from nanoshape_lib.hrtem import Fidelity, exit_wave, shake
-from nanoshape_lib.imaging import explicit_intensity, form_images, intensity_spectrum, record
+from nanoshape_lib.imaging import explicit_intensity, focal_modes, form_images, intensity_spectrum, record
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.substrate import FIELD_A, Scene, deposit
 
 REFERENCE = Fidelity(0.1, 1.0)
 DEFOCI_A = (-100.0, 0.0, 100.0)
 NOISELESS = Detector(dose_e_A2=None)
+FOCUS_NODES, ANGLE_NODES = 25, 5
 
 
 def relative_error(values: np.ndarray, reference: np.ndarray) -> float:
@@ -25,12 +26,12 @@ def relative_error(values: np.ndarray, reference: np.ndarray) -> float:
 
 
 def standard_scenes(seed: int = 0) -> dict[str, Scene]:
-    """A 39 Å truncated octahedron in vacuum, its atoms displaced as at 300 K: turned anyhow, and along [001]."""
+    """A 43 Å truncated octahedron in vacuum, its atoms displaced as at 300 K: turned anyhow, and along [001]."""
     rng = np.random.default_rng(seed)
     general = rotations.euler(20, 35, 50)
     scenes = {}
     for name, rotation in {"general orientation": general, "along [001]": np.eye(3)}.items():
-        particle = shapes.build("truncated octahedron", 39)
+        particle = shapes.build("truncated octahedron", 43)
         particle.positions = particle.positions @ rotation.T
         scenes[name] = deposit(shake(particle, rng), None)
     return scenes
@@ -103,7 +104,7 @@ def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope)
         ``quasi-coherent``: one coherent image under abTEM's envelopes. Units of the incident intensity.
     """
     n = wave.shape[0]
-    explicit = explicit_intensity(wave, defocus_A, microscope, focus_nodes=25, angle_nodes=5)
+    explicit = explicit_intensity(wave, defocus_A, microscope, FOCUS_NODES, ANGLE_NODES)
     fine = explicit.shape[0]
     spectrum = np.zeros((fine, fine), complex)
     index = np.fft.fftfreq(n, 1 / n).astype(int) % fine
@@ -126,14 +127,18 @@ def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope)
     return {name: record(spectrum, NOISELESS)[0].numpy() for name, spectrum in spectra.items()}
 
 
-def coherence_table(images: Sequence[dict[str, np.ndarray]], defoci_A: Sequence[float]) -> pd.DataFrame:
-    """Error against the explicit average, and mean intensity, for each treatment and defocus [Å]."""
+def coherence_table(
+    images: Sequence[dict[str, np.ndarray]], defoci_A: Sequence[float], microscope: Microscope
+) -> pd.DataFrame:
+    """Error against the explicit average, mean intensity and cost, for each treatment and defocus [Å]."""
+    cost = {"explicit": FOCUS_NODES * ANGLE_NODES**2, "low rank": len(focal_modes(microscope)), "quasi-coherent": 1}
     rows = [
         {
             "defocus_A": defocus,
             "treatment": name,
             "error": relative_error(image, by_name["explicit"]),
             "mean intensity": float(image.mean()),
+            "coherent images": cost[name],
         }
         for defocus, by_name in zip(defoci_A, images, strict=True)
         for name, image in by_name.items()

@@ -280,3 +280,32 @@ def facets(atoms: Atoms) -> list[np.ndarray]:
         angle = np.arctan2(outline @ np.cross(plane[:3], first), outline @ first)
         faces.append(corners[np.argsort(angle)])
     return faces
+
+
+def projected_area(atoms: Atoms, directions: np.ndarray) -> np.ndarray:
+    """Area of the shadow that a particle casts along each direction.
+
+    Every face of a convex body counts with its area times the cosine of its tilt, and the shadow is
+    half the sum over all faces (Cauchy).
+
+    Parameters
+    ----------
+    atoms
+        A particle.
+    directions
+        Unit vectors (N, 3) in the particle's frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        Areas (N,) [Å²] of the convex hull of the atoms' centres.
+
+    Examples
+    --------
+    >>> cube = build("cube", 52)
+    >>> edge = np.ptp(cube.positions[:, 0])
+    >>> bool(np.isclose(projected_area(cube, np.array([[0.0, 0.0, 1.0]])), edge**2)[0])
+    True
+    """
+    vector_areas = [np.cross(face, np.roll(face, -1, axis=0)).sum(axis=0) / 2 for face in facets(atoms)]
+    return np.abs(np.asarray(directions) @ np.transpose(vector_areas)).sum(axis=-1) / 2

@@ -46,8 +46,9 @@ def test_finer_grids_are_nearer_and_zone_axes_are_harder(scenes):
 
 def test_the_low_rank_form_is_right_and_the_envelope_on_the_wave_is_not(scenes):
     wave = exit_wave(scenes[GENERAL], MICROSCOPE, "fast")
-    table = coherence_table([coherence_images(wave, 70.0, MICROSCOPE)], [70.0]).set_index("treatment")
+    table = coherence_table([coherence_images(wave, 70.0, MICROSCOPE)], [70.0], MICROSCOPE).set_index("treatment")
     assert table.loc["low rank", "error"] < 0.005
+    assert table["coherent images"].to_dict() == {"explicit": 625, "low rank": 5, "quasi-coherent": 1}
     assert table.loc["quasi-coherent", "error"] > 0.1
     assert table.loc["quasi-coherent", "mean intensity"] < table.loc["low rank", "mean intensity"] - 0.002
     assert table.loc["low rank", "mean intensity"] == pytest.approx(table.loc["explicit", "mean intensity"], abs=2e-4)

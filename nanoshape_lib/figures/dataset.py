@@ -21,7 +21,7 @@ def contact_sheet(images: np.ndarray, table: pd.DataFrame, text: str) -> Figure:
         ax.set_axis_off()
     for image, label, size in zip(images, table["label"], table["size"], strict=True):
         ax = axes[label, sizes.index(size)]
-        show_image(ax, image)
+        show_image(ax, image, *np.quantile(image, [0.002, 0.998]))
         if label == 0:
             ax.set_title(f"{size:g} Å", fontsize=9)
     for shape, row in zip(Shape, axes, strict=True):

@@ -160,8 +160,8 @@ def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> 
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), sharex=True)
     for (name, rows), colour in zip(table.groupby("scene", sort=False), (GENERAL, ZONE_AXIS), strict=True):
         for thickness, part in rows.groupby("slice_A"):
-            looks = {"color": colour, "marker": "o", "ls": "-" if thickness == 2 else ":", "mfc": "white"}
-            looks["label"] = f"{name}, {thickness:g} Å slices"
+            marker, face = ("o", "white") if thickness == 2 else ("s", colour)
+            looks = {"color": colour, "marker": marker, "mfc": face, "label": f"{name}, {thickness:g} Å slices"}
             axes[0].plot(part["sampling_A"], part["wave"], **looks)
             middle = np.sqrt(part["images_low"] * part["images_high"])
             spread = [middle - part["images_low"], part["images_high"] - middle]
