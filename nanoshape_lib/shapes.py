@@ -283,22 +283,10 @@ def facets(atoms: Atoms) -> list[np.ndarray]:
 
 
 def projected_area(atoms: Atoms, directions: np.ndarray) -> np.ndarray:
-    """Area of the shadow that a particle casts along each direction.
+    """Areas (N,) [Å²] of the shadows that a particle casts along unit vectors (N, 3) in its own frame.
 
     Every face of a convex body counts with its area times the cosine of its tilt, and the shadow is
-    half the sum over all faces (Cauchy).
-
-    Parameters
-    ----------
-    atoms
-        A particle.
-    directions
-        Unit vectors (N, 3) in the particle's frame.
-
-    Returns
-    -------
-    numpy.ndarray
-        Areas (N,) [Å²] of the convex hull of the atoms' centres.
+    half the sum over all faces (Cauchy). The body is the convex hull of the atoms' centres.
 
     Examples
     --------
