@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 from ase.cluster import Icosahedron
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull, cKDTree
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.rotations import symmetry_group
@@ -19,6 +19,7 @@ from nanoshape_lib.shapes import (
     facets,
     mean_neighbour_distance,
     neighbour_distances,
+    projected_area,
     volume_equivalent_diameter,
 )
 
@@ -136,3 +137,13 @@ def test_faces_are_those_of_the_regular_polyhedron(shape, corners_of_faces):
 
 def test_volume_equivalent_diameter_of_four_atoms_is_that_of_the_cell():
     assert np.pi / 6 * volume_equivalent_diameter(4) ** 3 == pytest.approx(GOLD_LATTICE_CONSTANT_A**3)
+
+
+@each_shape
+def test_projected_area_is_that_of_the_projected_atoms(shape):
+    particle = build(shape, 40)
+    directions = np.random.default_rng(0).normal(size=(5, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    for direction, area_A2 in zip(directions, projected_area(particle, directions), strict=True):
+        plane = np.linalg.svd(direction[None])[2][1:]
+        assert area_A2 == pytest.approx(ConvexHull(particle.positions @ plane.T).volume, rel=1e-6)

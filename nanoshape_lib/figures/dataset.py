@@ -16,7 +16,8 @@ from nanoshape_lib.shapes import Shape
 def contact_sheet(images: np.ndarray, table: pd.DataFrame, text: str) -> Figure:
     """One image of each shape (rows) and size (columns); images (N, h, w) and table row by row alike."""
     sizes = sorted(table["size"].unique())
-    fig, axes = plt.subplots(len(Shape), len(sizes), figsize=(7.2, 0.98 * len(Shape) + 0.3), squeeze=False)
+    row_in = min(1.0, 6.4 / len(sizes))
+    fig, axes = plt.subplots(len(Shape), len(sizes), figsize=(7.2, row_in * len(Shape) + 0.4), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for image, label, size in zip(images, table["label"], table["size"], strict=True):
