@@ -283,17 +283,10 @@ def facets(atoms: Atoms) -> list[np.ndarray]:
 
 
 def projected_area(atoms: Atoms, directions: np.ndarray) -> np.ndarray:
-    """Areas (N,) [Å²] of the shadows that a particle casts along unit vectors (N, 3) in its own frame.
+    """Areas (N,) [Å²] of a particle's shadows along unit vectors (N, 3) in its own frame.
 
-    Every face of a convex body counts with its area times the cosine of its tilt, and the shadow is
-    half the sum over all faces (Cauchy). The body is the convex hull of the atoms' centres.
-
-    Examples
-    --------
-    >>> cube = build("cube", 52)
-    >>> edge = np.ptp(cube.positions[:, 0])
-    >>> bool(np.isclose(projected_area(cube, np.array([[0.0, 0.0, 1.0]])), edge**2)[0])
-    True
+    Each face of a convex body counts with its area times the cosine of its tilt; the shadow is half the
+    sum over all faces (Cauchy). The body is the convex hull of the atoms' centres.
     """
     vector_areas = [np.cross(face, np.roll(face, -1, axis=0)).sum(axis=0) / 2 for face in facets(atoms)]
     return np.abs(np.asarray(directions) @ np.transpose(vector_areas)).sum(axis=-1) / 2
