@@ -29,6 +29,8 @@ class _OneSentence(TyperGroup):
         raise typer.Exit(1)
 
 
+FinishedStore = Annotated[Path, typer.Argument(help="Folder of a finished Zarr store.")]
+
 app = typer.Typer(
     cls=_OneSentence,
     no_args_is_help=True,
@@ -89,7 +91,7 @@ def simulate(
 
 
 @app.command()
-def verify(store: Annotated[Path, typer.Argument(help="Folder of the Zarr store.")]) -> None:
+def verify(store: FinishedStore) -> None:
     """Compare every stored wave with its checksum."""
     from nanoshape_lib.dataset import Store
 
@@ -102,7 +104,7 @@ def verify(store: Annotated[Path, typer.Argument(help="Folder of the Zarr store.
 
 @app.command()
 def train(
-    store: Annotated[Path, typer.Argument(help="Folder of a finished Zarr store.")],
+    store: FinishedStore,
     folder: Annotated[Path, typer.Argument(help="Run folder: weights, card, checkpoint.")],
     architecture: Annotated[str, typer.Option(help="cnn4, cnn5, cnn6 or resnet34.")] = "cnn6",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
@@ -133,7 +135,7 @@ def train(
 @app.command()
 def evaluate(
     weights: Annotated[Path, typer.Argument(help="A weights.safetensors with its card beside it.")],
-    store: Annotated[Path, typer.Argument(help="Folder of a finished Zarr store.")],
+    store: FinishedStore,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of every image.")] = None,
 ) -> None:

@@ -75,12 +75,14 @@ def make_images(
     Raises
     ------
     NanoshapeError
-        If more waves are asked for than there are.
+        If more waves are asked for than there are, or some are not made yet.
     """
     design, table = store.design, store.table(split)
     count = len(table) if waves is None else waves
     if not 0 < count <= len(table):
         raise NanoshapeError(f"waves is {waves}, but must be between 1 and {len(table)}, the {split} waves there are")
+    if any(start < count for _, start, _ in store.missing_chunks(split)):
+        raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing; simulate it again")
     defoci = torch.tensor(design.defoci_A if defoci_A is None else defoci_A, dtype=torch.float32)
     images, contrasts = [], []
     for index in tqdm(range(count), desc=f"{split} images", unit="wave"):

@@ -15,7 +15,7 @@ from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import ImageSet, load_images, make_images, save_images
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import GENERATED, MANIFEST
-from nanoshape_lib.profiles import Profile
+from nanoshape_lib.profiles import ArchitectureStudy, Profile, SamplingStudy
 from nanoshape_lib.training import TrainingConfig, fit, predict
 
 ImageSets = dict[str, ImageSet]
@@ -156,7 +156,10 @@ def architecture_differences(
 
 def study_trainings(profile: Profile, name: Architecture) -> list[TrainingConfig]:
     """The trainings of one architecture in figure S1."""
-    study = profile.architectures
+    return _trainings(profile, profile.architectures, name)
+
+
+def _trainings(profile: Profile, study: ArchitectureStudy | SamplingStudy, name: Architecture) -> list[TrainingConfig]:
     return [
         TrainingConfig(
             architecture=name,
@@ -207,14 +210,7 @@ def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     study, tables = profile.sampling, []
     for defoci in study.defoci_per_wave:
         waves = study.images // defoci
-        for training in range(study.trainings):
-            config = TrainingConfig(
-                architecture=profile.best.architecture,
-                epochs=study.epochs,
-                batch_size=study.batch_size,
-                seed=profile.dataset.seed * 1000 + training,
-                device=profile.best.device,
-            )
+        for training, config in enumerate(_trainings(profile, study, profile.best.architecture)):
             _, logits = train_and_test(profile, config, sets, choose_rows(profile, waves, defoci))
             predictions = predictions_table(sets["test"].table, logits)
             for position, (name, value) in enumerate(

@@ -222,3 +222,9 @@ def test_kept_images_come_back_unchanged(tiny_store, tmp_path):
 def test_more_waves_than_there_are_are_refused(tiny_store, waves):
     with pytest.raises(NanoshapeError, match=f"waves is {waves}, but must be between 1 and 15, the train waves"):
         make_images(tiny_store, "train", waves=waves)
+
+
+def test_images_of_an_unfinished_store_are_refused(tiny_design, tmp_path):
+    dataset._create(tmp_path / "empty", tiny_design)
+    with pytest.raises(NanoshapeError, match="not finished"):
+        make_images(Store(tmp_path / "empty"), "train")
