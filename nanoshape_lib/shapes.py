@@ -218,20 +218,31 @@ def build(shape: Shape | int | str, size_A: float) -> Atoms:
     (4631, 53.1)
     """
     shape = Shape.parse(shape)
+    return _particle(shape, nearest_order(shape, size_A)).copy()
+
+
+def nearest_order(shape: Shape, size_A: float) -> int:
+    """Order of the magic particle nearest to the requested size [Å]; see `build` for what it refuses."""
     orders = _orders(shape, SMALLEST_SIZE_A, LARGEST_SIZE_A)
     order = min(orders, key=lambda n: abs(orders[n][0] - size_A))
-    realised_A = orders[order][0]
-    if not abs(realised_A - size_A) <= LARGEST_MISFIT_A:
+    if not abs(orders[order][0] - size_A) <= LARGEST_MISFIT_A:
         listed = ", ".join(f"{size:.1f}" for size, _ in orders.values())
         raise NanoshapeError(
             f"size is {size_A:g} Å, but must lie within {LARGEST_MISFIT_A:g} Å of a size at which "
             f"the {shape.title} exists: {listed} Å"
         )
+    return order
+
+
+@cache
+def _particle(shape: Shape, order: int) -> Atoms:
+    """The particle of a shape and order; copy it before changing it."""
     atoms = _cluster(shape, order)
     atoms.positions -= atoms.positions.mean(axis=0)
     if shape is Shape.ICOSAHEDRON:
         atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / mean_neighbour_distance(atoms)
-    return Atoms(atoms.symbols, atoms.positions, info={"shape": int(shape), "size_A": realised_A})
+    info = {"shape": int(shape), "size_A": volume_equivalent_diameter(len(atoms))}
+    return Atoms(atoms.symbols, atoms.positions, info=info)
 
 
 def _cluster(shape: Shape, order: int) -> Atoms:

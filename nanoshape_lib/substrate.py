@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from ase import Atoms
 from scipy.spatial import cKDTree
 
@@ -83,26 +84,46 @@ class Placement:
         r[:, :2] = (r[:, :2] + self.roll_A) % FIELD_A
         return r
 
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """The same operation on a periodic field ``array[x, y]`` whose pixel (0, 0) is centred on the origin."""
-        if self.mirror:
-            array = np.roll(array[::-1], 1, axis=0)
+    def sample(
+        self, field: torch.Tensor, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The same operation on a periodic field of the block, (n, n) indexed [x, y].
+
+        Pixel (0, 0) is centred on the origin. With ``rows`` (a, 1) and ``columns`` (1, b) only these
+        pixels of the result are returned, counted periodically.
+
+        Raises
+        ------
+        NanoshapeError
+            If the field has no whole number of pixels to the ångström, by which blocks are rolled.
+        """
+        n = len(field)
+        if n % FIELD_A:
+            raise NanoshapeError(f"the field has {n} pixels, but must have a multiple of {FIELD_A:g} with a film in it")
+        rows = torch.arange(n)[:, None] if rows is None else rows
+        columns = torch.arange(n)[None, :] if columns is None else columns
+        rows, columns = (
+            part - round(roll * n / FIELD_A) for part, roll in zip((rows, columns), self.roll_A, strict=True)
+        )
         for _ in range(self.quarter_turns % 4):
-            array = np.roll(array.T[::-1], 1, axis=0)
-        pixels = np.array(self.roll_A) * array.shape[0] / FIELD_A
-        return np.roll(array, pixels.astype(int), axis=(0, 1))
+            rows, columns = columns, -rows
+        if self.mirror:
+            rows = -rows
+        return field[rows.to(field.device) % n, columns.to(field.device) % n]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A particle in the field of view, with or without a carbon film upstream of it.
+    """A particle in the field of view, with or without a carbon film.
 
-    The beam runs along +z. It leaves the film through the plane ``z = 0``; the particle lies at
-    ``z > 0``. ``particle`` has positions in the field, 0 to 128 Å laterally.
+    The beam runs along +z. A film upstream ends at the plane ``z = 0`` and the particle lies at
+    ``z > 0``; a film downstream begins there and the particle lies at ``z < 0``. ``particle`` has
+    positions in the field, 0 to 128 Å laterally.
     """
 
     particle: Atoms
     film: Placement | None
+    downstream: bool = False
 
     @property
     def mid_plane_A(self) -> float:
@@ -116,22 +137,26 @@ class Scene:
         return 0.0 if self.film is None else float(load_block(self.film.block).cell.lengths()[2])
 
     def atoms(self) -> Atoms:
-        """All atoms, film (z < 0) and particle (z > 0), in a cell that is periodic laterally."""
+        """All atoms, film and particle, in a cell that is periodic laterally; some have negative heights."""
         atoms = self.particle.copy()
         if self.film is not None:
-            carbon = self.film.positions() - [0, 0, self.film_thickness_A]
+            carbon = self.film.positions() - [0, 0, 0 if self.downstream else self.film_thickness_A]
             atoms += Atoms(f"C{len(carbon)}", positions=carbon)
-        atoms.set_cell([FIELD_A, FIELD_A, self.film_thickness_A + self.particle.positions[:, 2].max() + 2])
+        atoms.set_cell([FIELD_A, FIELD_A, np.ptp(atoms.positions[:, 2]) + 2])
         atoms.set_pbc([True, True, False])
         return atoms
 
 
-def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float] = (0.0, 0.0)) -> Scene:
+def deposit(
+    particle: Atoms,
+    film: Placement | None,
+    shift_A: tuple[float, float] = (0.0, 0.0),
+    downstream: bool = False,
+) -> Scene:
     """Lay a particle, already turned as wanted, on a carbon film (or leave it in vacuum).
 
     The particle comes down until its nearest carbon atom is 2.5 Å away, or until its lowest atom is
-    0.1 Å above the plane through which the beam leaves the film, so that film and particle never
-    share a slice of the multislice.
+    0.1 Å from the face of the film, so that film and particle never share a slice of the multislice.
 
     Parameters
     ----------
@@ -141,6 +166,8 @@ def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float
         Placement of the block under it; None for vacuum.
     shift_A
         Lateral position of the particle's centre [Å] relative to the centre of the field.
+    downstream
+        Whether the beam meets the particle first and the film after it.
 
     Raises
     ------
@@ -155,15 +182,18 @@ def deposit(particle: Atoms, film: Placement | None, shift_A: tuple[float, float
             f"shift is {tuple(shift_A)} Å, but the particle must stay within the field of {FIELD_A:g} Å"
             f" (it would reach from {low:.1f} to {high:.1f} Å)"
         )
-    placed.positions[:, 2] += CLEARANCE_A - placed.positions[:, 2].min()
+    away = -1.0 if downstream else 1.0
+    z = away * placed.positions[:, 2]
+    placed.positions[:, 2] = away * (z - z.min() + CLEARANCE_A)
+    scene = Scene(placed, film, downstream)
     if film is not None:
-        placed.positions[:, 2] += _lift_to_contact(placed.positions, film)
-    return Scene(placed, film)
+        carbon = film.positions() - [0, 0, 0 if downstream else scene.film_thickness_A]
+        placed.positions[:, 2] += away * _lift_to_contact(placed.positions * [1, 1, away], carbon * [1, 1, away])
+    return scene
 
 
-def _lift_to_contact(gold: np.ndarray, film: Placement) -> float:
-    """Least upward shift [Å] that leaves every Au-C distance at or above the contact distance."""
-    carbon = film.positions() - [0, 0, load_block(film.block).cell.lengths()[2]]
+def _lift_to_contact(gold: np.ndarray, carbon: np.ndarray) -> float:
+    """Least upward shift [Å] of gold that leaves every distance to the carbon below at or above the contact's."""
     near = gold[gold[:, 2] < CLEARANCE_A + CONTACT_A]
     top = carbon[carbon[:, 2] > -CONTACT_A]
     pairs = cKDTree(near[:, :2]).query_ball_tree(cKDTree(top[:, :2]), CONTACT_A)

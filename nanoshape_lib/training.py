@@ -1,5 +1,6 @@
 """Training: one loop for every network, with checkpoints and early stopping on the validation set."""
 
+import math
 import time
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import trange
 
-from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
+from nanoshape_lib.imageset import FreshImages, ImageSet
 from nanoshape_lib.models import Architecture, build_model, count_parameters, load_weights, save_weights
 
 PREDICT_BATCH = 256
@@ -50,7 +51,13 @@ def symmetry_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return out
 
 
-def fit(config: TrainingConfig, train: ImageSet, validation: ImageSet, folder: str | Path) -> tuple[nn.Module, dict]:
+def fit(
+    config: TrainingConfig,
+    train: ImageSet | FreshImages,
+    validation: ImageSet,
+    folder: str | Path,
+    deadline: float = math.inf,
+) -> tuple[nn.Module, dict]:
     """Train a network, or take up again where an interrupted training stopped.
 
     The weights kept are those of the epoch with the lowest validation loss. The test set plays no part.
@@ -60,9 +67,12 @@ def fit(config: TrainingConfig, train: ImageSet, validation: ImageSet, folder: s
     config
         The training.
     train, validation
-        Image sets; they must come from different groups (splits of one store do).
+        Image sets; they must come from different groups (splits of one store do). The training images may
+        be others in every epoch.
     folder
         Run folder: ``weights.safetensors`` with its card once finished, ``checkpoint.pt`` until then.
+    deadline
+        Value of ``time.monotonic()`` [s] after which no further epoch begins.
 
     Returns
     -------
@@ -88,6 +98,8 @@ def fit(config: TrainingConfig, train: ImageSet, validation: ImageSet, folder: s
         run.restore(torch.load(checkpoint, weights_only=True), folder)
     with trange(config.epochs, initial=run.epoch, desc=config.architecture, unit="epoch") as bar:
         while run.epoch < config.epochs and run.epoch - run.best_epoch < config.patience:
+            if time.monotonic() > deadline:
+                raise OutOfTime(f"{folder} has {run.epoch} of {config.epochs} epochs; the same command goes on")
             run.train_epoch()
             bar.set_postfix({key: f"{value:.3f}" for key, value in run.history[-1].items() if key != "epoch"})
             bar.update()
@@ -99,8 +111,8 @@ def fit(config: TrainingConfig, train: ImageSet, validation: ImageSet, folder: s
         "architecture": config.architecture,
         "config": config.model_dump(),
         "parameters": count_parameters(run.model),
-        "train_images": len(train),
-        "train_waves": int(train.table["group"].nunique()),
+        "train_images": len(train.at_epoch(0)),
+        "train_waves": int(train.at_epoch(0).table["group"].nunique()),
         "best_epoch": run.best_epoch,
         "seconds": sum(row["seconds"] for row in run.history),
         "history": run.history,
@@ -134,7 +146,7 @@ def _check_same(config: TrainingConfig, found: dict, folder: Path) -> None:
 class _Run:
     """State of one training: everything that must survive an interruption."""
 
-    def __init__(self, config: TrainingConfig, train: ImageSet, validation: ImageSet):
+    def __init__(self, config: TrainingConfig, train: ImageSet | FreshImages, validation: ImageSet):
         self.config, self.train, self.validation = config, train, validation
         torch.manual_seed(config.seed)
         self.model = build_model(config.architecture).to(config.device).to(memory_format=torch.channels_last)
@@ -142,7 +154,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        steps = max(2, config.epochs * max(1, len(train) // config.batch_size))
+        steps = max(2, config.epochs * max(1, len(train.at_epoch(0)) // config.batch_size))
         # OneCycleLR divides by zero if the rise ends at the first step.
         warmup = max(config.warmup, 1.5 / steps)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -155,13 +167,15 @@ class _Run:
 
     def train_epoch(self) -> None:
         """One pass over the training images, then the validation set."""
-        start, config, labels = time.perf_counter(), self.config, self.train.labels
+        start, config = time.perf_counter(), self.config
+        train = self.train.at_epoch(self.epoch)
+        labels = train.labels
         self.model.train()
         order = torch.randperm(len(labels), generator=self.generator)
         whole = max(1, len(order) // config.batch_size) * config.batch_size
         losses = []
         for rows in order[:whole].split(config.batch_size):
-            images = self.train.images[rows]
+            images = train.images[rows]
             if config.augment:
                 images = symmetry_augment(images, self.generator)
             loss = self.loss(_forward(self.model, images, config.device).float(), labels[rows].to(config.device))

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from nanoshape_lib.convergence import explicit_intensity
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import exit_wave, squared_frequencies, wave_pixels
 from nanoshape_lib.imaging import (
     KERNEL_POINTS,
-    explicit_intensity,
     focal_modes,
     focal_series,
     form_images,
@@ -73,8 +73,10 @@ def test_focal_modes_add_up_to_the_gaussian_average(focal_spread_A):
     modes = focal_modes(microscope)
     u = np.linspace(0, microscope.aperture_per_A**2, KERNEL_POINTS)
     kernel = np.exp(-((np.pi * microscope.wavelength_A * focal_spread_A / 2 * (u[:, None] - u)) ** 2))
-    assert np.abs(modes.T @ modes - kernel).max() < 1e-4
-    assert len(modes) <= 1 + focal_spread_A / 5
+    error = np.abs(modes.T @ modes - kernel)
+    # Interference with the transmitted beam, the first row, is all but exact.
+    assert error.max() < 2e-3 and error[0].max() < 1e-6
+    assert len(modes) <= 2 + focal_spread_A / 10
 
 
 @pytest.mark.parametrize("defocus_A", [-90.0, 70.0])
@@ -226,28 +228,55 @@ def test_the_same_seed_gives_the_same_noise(gold):
 # ------------------------------------------------------------------ turns and standardisation
 
 
-def test_quarter_turns_are_exact_and_turns_add_up(gold):
-    image = torch.as_tensor(intensity(gold, 70, MICROSCOPE, 384))[None]
-    quarter = turn(image, torch.tensor([90.0]))
-    assert relative_rms(quarter[0].numpy(), np.rot90(image[0].numpy())) < 1e-3
-    back = turn(turn(image, torch.tensor([30.0])), torch.tensor([-30.0]))
-    middle = slice(96, 288)
-    assert relative_rms(back[0, middle, middle].numpy(), image[0, middle, middle].numpy()) < 0.06
+def in_disc(image, radius_A):
+    """Values within a radius about the field's centre."""
+    x = (np.arange(len(image)) + 0.5) / len(image) * FIELD_A - FIELD_A / 2
+    return image[np.hypot(x[:, None], x) < radius_A]
 
 
-@pytest.mark.parametrize("angle_deg", [13.0, 45.0, 211.0])
-def test_turning_does_not_blur_the_lattice_fringes_that_the_camera_records(angle_deg):
-    """{111} fringes of gold, turned on the fine grid, against fringes drawn at the angle they are turned to."""
-    x = torch.arange(384) / 3 - FIELD_A / 2 + 1 / 6
+@pytest.mark.parametrize("angle_deg", [90.0, 180.0, 270.0, -90.0])
+def test_quarter_turns_of_images_are_exact(gold, angle_deg):
+    waves, defocus = torch.as_tensor(gold)[None], torch.tensor([50.0])
+    upright = form_images(waves, defocus, MICROSCOPE, NOISELESS)
+    turned = form_images(waves, defocus, MICROSCOPE, NOISELESS, None, torch.tensor([angle_deg]))
+    assert (turned - torch.rot90(upright, round(angle_deg / 90), (-2, -1))).abs().max() < 1e-5
+
+
+def test_turns_add_up_and_their_inverse_undoes_them(gold):
+    wave = torch.as_tensor(gold)[None]
+    back = turn(turn(wave, torch.tensor([33.0])), torch.tensor([-33.0]))[0].numpy()
+    assert np.linalg.norm(in_disc(back - gold, 50)) < 0.01 * np.linalg.norm(in_disc(gold - gold.mean(), 50))
+    twice = turn(turn(wave, torch.tensor([20.0])), torch.tensor([25.0]))[0].numpy()
+    once = turn(wave, torch.tensor([45.0]))[0].numpy()
+    assert np.linalg.norm(in_disc(twice - once, 50)) < 0.01 * np.linalg.norm(in_disc(gold - gold.mean(), 50))
+
+
+@pytest.mark.parametrize("angle_deg", [13.0, 45.0, 160.0, 211.0])
+def test_an_image_turned_is_the_image_of_the_particle_turned(angle_deg):
+    """The particle itself, turned about the beam, simulated again: the sense of the turn and its sharpness."""
+    particle = build("octahedron", 40)
+    particle.positions = particle.positions @ euler(20, 35, 50).T
+    other = particle.copy()
+    other.rotate(angle_deg, "z")
+    pair = [torch.as_tensor(exit_wave(deposit(atoms, None), MICROSCOPE, "fast"))[None] for atoms in (particle, other)]
+    defocus = torch.tensor([60.0])
+    turned = form_images(pair[0], defocus, MICROSCOPE, NOISELESS, None, torch.tensor([angle_deg]))[0].numpy()
+    simulated = form_images(pair[1], defocus, MICROSCOPE, NOISELESS)[0].numpy()
+    assert relative_rms(in_disc(turned, 55), in_disc(simulated, 55)) < 0.1
+    assert in_disc(turned, 55).std() == pytest.approx(in_disc(simulated, 55).std(), rel=0.03)
+
+
+@pytest.mark.parametrize("angle_deg", [13.0, 45.0, 31.0])
+def test_turning_does_not_blur_the_finest_fringes_inside_the_aperture(angle_deg):
+    """A plane wave near the aperture's edge, windowed so that it is zero at the field's edge, stays as strong."""
+    x = torch.arange(256) / 2 - FIELD_A / 2
     first, second = torch.meshgrid(x, x, indexing="ij")
+    envelope = torch.exp(-(first**2 + second**2) / (2 * 15.0**2))
     angle = np.radians(angle_deg)
-    upright = 1 + 0.1 * torch.cos(2 * np.pi * second / 2.355)
-    turned = turn(upright[None].float(), torch.tensor([angle_deg]))[0]
-    drawn = 1 + 0.1 * torch.cos(2 * np.pi * (second * np.cos(angle) - first * np.sin(angle)) / 2.355)
-    middle = slice(32, 96)
-    images = [camera_image(fine, IDEAL)[middle, middle] for fine in (turned, drawn)]
-    assert images[0].std() == pytest.approx(images[1].std(), rel=0.03)
-    assert relative_rms(*images) < 0.05
+    upright = envelope * torch.exp(2j * np.pi * second * 0.9)
+    drawn = envelope * torch.exp(2j * np.pi * (second * np.cos(angle) - first * np.sin(angle)) * 0.9)
+    turned = turn(upright[None].to(torch.complex64), torch.tensor([angle_deg]))[0]
+    assert torch.linalg.norm(turned - drawn) < 2e-3 * torch.linalg.norm(drawn)
 
 
 def test_turned_images_have_the_noise_of_the_others(gold):

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial import cKDTree
 
 from nanoshape_lib import paths
@@ -63,7 +64,7 @@ def test_blocks_are_different_structures():
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("quarter_turns", range(4))
 def test_a_placed_field_is_the_field_of_the_placed_atoms(quarter_turns, mirror):
-    n, q = 64, np.arange(-3, 4) / FIELD_A
+    n, q = 128, np.arange(-3, 4) / FIELD_A
     x = np.arange(n) * FIELD_A / n
 
     def field(positions):
@@ -74,7 +75,8 @@ def test_a_placed_field_is_the_field_of_the_placed_atoms(quarter_turns, mirror):
 
     original, placement = Placement(3), Placement(3, (14, 90), quarter_turns, mirror)
     expected = field(placement.positions())
-    assert np.abs(placement.apply(field(original.positions())) - expected).max() < 1e-9 * np.abs(expected).max()
+    sampled = placement.sample(torch.as_tensor(field(original.positions()))).numpy()
+    assert np.abs(sampled - expected).max() < 1e-9 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("shape", list(Shape), ids=lambda shape: shape.name.lower())
@@ -87,6 +89,28 @@ def test_particle_touches_the_film(shape):
         assert 2.0 <= cKDTree(carbon).query(gold)[0].min() <= 3.0
         assert carbon[:, 2].max() <= 0 < gold[:, 2].min()
         assert scene.mid_plane_A == pytest.approx((gold[:, 2].min() + gold[:, 2].max()) / 2)
+
+
+@pytest.mark.parametrize("placement", [Placement(1), Placement(4, (31, 77), 3, True)])
+def test_a_particle_upstream_touches_the_other_face_of_its_film(placement):
+    scene = deposit(build("octahedron", 50), placement, downstream=True)
+    gold, carbon = scene.particle.positions, scene.atoms().positions[len(scene.particle) :]
+    assert gold[:, 2].max() < 0 <= carbon[:, 2].min() and carbon[:, 2].max() <= scene.film_thickness_A
+    assert 2.0 <= cKDTree(carbon).query(gold)[0].min() <= 3.0
+    assert scene.mid_plane_A == pytest.approx((gold[:, 2].min() + gold[:, 2].max()) / 2)
+    # Nothing is mirrored: the particle keeps its handedness.
+    moved = gold - build("octahedron", 50).positions
+    assert np.abs(moved - moved[0]).max() < 1e-9
+
+
+def test_part_of_a_placed_field_is_that_part_of_it():
+    field = torch.arange(256.0 * 256).reshape(256, 256)
+    placement = Placement(0, (5, 120), 1, True)
+    rows, columns = torch.arange(-20, 70)[:, None], torch.arange(230, 300)[None, :]
+    whole = placement.sample(field)
+    assert torch.equal(placement.sample(field, rows, columns), whole[rows % 256, columns % 256])
+    with pytest.raises(NanoshapeError, match="the field has 200 pixels, but must have a multiple of 128"):
+        placement.sample(torch.zeros(200, 200))
 
 
 def test_a_scene_without_film_holds_the_particle_alone():

@@ -1,12 +1,14 @@
 """Training on problems so small that the answer is known."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from nanoshape_lib import training
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.training import TrainingConfig, fit, history_table, predict, symmetry_augment
 
@@ -53,6 +55,15 @@ def test_a_trivial_problem_is_learned(sets, tmp_path):
     assert accuracy > 0.95
     history = history_table(card)
     assert len(history) == 8 and history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
+
+
+def test_a_training_stops_between_epochs_when_its_time_is_up_and_goes_on_later(sets, tmp_path):
+    config = config_of(epochs=2)
+    with pytest.raises(OutOfTime, match="0 of 2 epochs; the same command goes on"):
+        fit(config, *sets, tmp_path / "late", deadline=time.monotonic())
+    assert not (tmp_path / "late" / "weights.safetensors").exists()
+    whole, _ = fit(config, *sets, tmp_path / "whole", deadline=time.monotonic() + 1000)
+    assert same_weights(whole, fit(config, *sets, tmp_path / "late")[0])
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(sets, tmp_path, monkeypatch):
