@@ -11,6 +11,17 @@ from typer.core import TyperGroup
 from nanoshape_lib.errors import NanoshapeError
 
 
+def _sentence(error: ValidationError) -> str:
+    """What is wrong first with a design or a configuration."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    if first["type"] == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    return f"{name} is {first['input']!r}: {first['msg']}"
+
+
 class _OneSentence(TyperGroup):
     """Commands whose bad-input errors end in one sentence on stderr and exit status 1."""
 
@@ -18,9 +29,7 @@ class _OneSentence(TyperGroup):
         try:
             return super().invoke(ctx)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            message = f"{name} is {first['input']!r}: {first['msg']}"
+            message = _sentence(error)
         except NanoshapeError as error:
             message = str(error)
         except OSError as error:
@@ -29,7 +38,7 @@ class _OneSentence(TyperGroup):
         raise typer.Exit(1)
 
 
-FinishedStore = Annotated[Path, typer.Argument(help="Folder of a finished Zarr store.")]
+FinishedStore = Annotated[str, typer.Argument(help="Folder or URL of a finished Zarr store.")]
 
 app = typer.Typer(
     cls=_OneSentence,
@@ -74,32 +83,57 @@ def run(
 
 @app.command()
 def simulate(
-    profile: Annotated[str, typer.Argument(help="A file in notebooks/profiles, without its ending.")],
-    store: Annotated[Path, typer.Argument(help="Folder of the Zarr store to make, or to finish.")],
-    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+    design: Annotated[str, typer.Argument(help="A YAML file with a design, or a file in notebooks/profiles.")],
+    store: Annotated[str, typer.Argument(help="Folder or URL of the Zarr store to make, to finish or to repair.")],
+    seed: Annotated[int | None, typer.Option(help="Root of every random number; by default the design's.")] = None,
     workers: Annotated[int | None, typer.Option(help="Local processes; by default one per core.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask cluster, tcp://host:port.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
-    """Make the exit waves of a profile; the same command again finishes what was interrupted."""
-    from nanoshape_lib.dataset import SPLITS, generate
-    from nanoshape_lib.profiles import load_profile
+    """Make the exit waves of a design; the same command again finishes or repairs them."""
+    from nanoshape_lib.dataset import generate
+    from nanoshape_lib.profiles import load_design
+    from nanoshape_lib.summary import cost_lines, counts
 
-    design = load_profile(profile, seed).dataset
-    made = generate(design, store, workers, scheduler)
-    counts = ", ".join(f"{design.records(split)} {split}" for split in SPLITS)
-    typer.echo(f"{made.path} holds {counts} waves.")
+    wanted = load_design(design, seed)
+    for line in cost_lines(wanted, store, workers, "cpu" if scheduler else device):
+        typer.echo(line)
+    made = generate(wanted, store, workers, scheduler, device)
+    typer.echo(f"{made.path} holds {counts(wanted)}.")
 
 
 @app.command()
 def verify(store: FinishedStore) -> None:
-    """Compare every stored wave with its checksum."""
-    from nanoshape_lib.dataset import Store
+    """Read every byte of a store and list the files that are missing or damaged."""
+    from nanoshape_lib.store import Store
 
-    bad = Store(store).verify()
-    if bad:
-        split, index = bad[0]
-        raise NanoshapeError(f"{store} has {len(bad)} missing or damaged waves, the first being {split} {index}")
-    typer.echo(f"{store}: every wave agrees with its checksum.")
+    faults = Store(store).verify()
+    for fault in faults:
+        typer.echo(f"{fault.file} is {fault.problem}")
+    if faults:
+        raise NanoshapeError(
+            f"{store} has {len(faults)} missing or damaged files; simulate its design again to repair them"
+        )
+    typer.echo(f"{store}: every file is as it was written.")
+
+
+@app.command()
+def info(
+    store: Annotated[str, typer.Argument(help="Folder or URL of a Zarr store, finished or not.")],
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for one image of each shape and size.")] = None,
+) -> None:
+    """Say what is in a store."""
+    from nanoshape_lib import summary
+    from nanoshape_lib.store import Store
+
+    if sheet is not None and sheet.suffix != ".png":
+        raise NanoshapeError(f"sheet is {sheet}, but must end in .png")
+    opened = Store(store)
+    for line in summary.store_lines(opened):
+        typer.echo(line)
+    if sheet is not None:
+        summary.sheet(opened).savefig(sheet)
+        typer.echo(f"contact sheet: {sheet}")
 
 
 @app.command()

@@ -1,78 +1,40 @@
-"""Data sets of exit waves: what is in them, how they are made, stored and opened."""
+"""Data sets of exit waves: the recipe of every record, and how all of them are made, here or on a cluster."""
 
+import logging
 import os
-import zlib
-from functools import cached_property
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
-import pandas as pd
+import torch
 import zarr
 from dask.distributed import Client, LocalCluster, as_completed
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from distributed import KilledWorker
+from distributed.comm import CommClosedError
+from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from nanoshape_lib import rotations, shapes
+from nanoshape_lib.design import EDGE_A, SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import FIDELITIES, exit_wave, shake, wave_pixels
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.substrate import BLOCKS, FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.files import Files
+from nanoshape_lib.hrtem import exit_wave, shake, wave_pixels
+from nanoshape_lib.schema import Chunk
+from nanoshape_lib.store import Store, finished, prepare, seal_chunk
+from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
 
-SCHEMA_VERSION = 1
-CHUNK = 10
-EDGE_A = 2.0
-Split = Literal["train", "validation", "test"]
-Chunk = tuple[Split, int, int]
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-
-class SplitDesign(BaseModel):
-    """One split: orientations for each shape and size, and the carbon blocks that serve it alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    orientations: int = Field(ge=1, le=100_000)
-    blocks: tuple[int, ...]
-
-
-class DatasetDesign(BaseModel):
-    """Everything that determines a data set, down to the last random number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(0, ge=0)
-    sizes_A: tuple[float, ...]
-    train: SplitDesign
-    validation: SplitDesign
-    test: SplitDesign
-    defoci_A: tuple[float, ...]
-    fidelity: str = "standard"
-    microscope: Microscope = Microscope()
-    detector: Detector = Detector()
-    max_shift_A: float = Field(6.0, ge=0.0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "DatasetDesign":
-        if self.fidelity not in FIDELITIES:
-            raise ValueError(f"fidelity is {self.fidelity!r}, but must be one of {', '.join(FIDELITIES)}")
-        blocks = [block for split in SPLITS for block in self.split(split).blocks]
-        if len(blocks) != len(set(blocks)) or not set(blocks) <= set(range(BLOCKS)):
-            raise ValueError(f"blocks are {blocks}, but each of 0 to {BLOCKS - 1} may serve one split only")
-        if not self.sizes_A or not self.defoci_A:
-            raise ValueError("sizes_A and defoci_A must each hold at least one value")
-        return self
-
-    def split(self, name: Split) -> SplitDesign:
-        """The design of one split."""
-        if name not in SPLITS:
-            raise NanoshapeError(f"split is {name!r}, but must be one of {', '.join(SPLITS)}")
-        return getattr(self, name)
-
-    def records(self, split: Split) -> int:
-        """Number of exit waves in a split: shapes x sizes x orientations."""
-        return len(shapes.Shape) * len(self.sizes_A) * self.split(split).orientations
+CONNECT_SECONDS = 5
+TRIAL_WAVES = 5
+# Chunks that wait on a cluster at a time, so that a scheduler never knows of all of them.
+WINDOW = 1000
 
 
 class Record(NamedTuple):
@@ -109,66 +71,182 @@ def make_record(design: DatasetDesign, split: Split, index: int) -> Record:
     extent = np.abs(particle.positions[:, :2]).max(axis=0)
     room = np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, design.max_shift_A)
     x, y = rng.uniform(-room, room)
-    scene = deposit(particle, film, (x, y))
+    scene = deposit(particle, film, (x, y), downstream=design.beam == "particle first")
     return Record(label, float(particle.info["size_A"]), len(particle), rotation, film.block, scene)
 
 
-def _write_chunk(path: str, design_json: str, chunk: Chunk) -> int:
-    """Compute and store records start to stop; the checksums, written last, declare them done."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, as every worker process does: another number of them may round differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_chunk(path: str, design_json: str, device: str, chunk: Chunk) -> int:
+    """Compute and store records start to stop, and seal them."""
     design = DatasetDesign.model_validate_json(design_json)
     split, start, stop = chunk
     group: Any = zarr.open_group(path, mode="r+")[split]
     waves, rows = [], []
-    for index in range(start, stop):
-        record = make_record(design, split, index)
-        wave = exit_wave(record.scene, design.microscope, design.fidelity)
-        waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
-        rows.append(record)
+    with _one_thread():
+        for index in range(start, stop):
+            record = make_record(design, split, index)
+            wave = exit_wave(record.scene, design.microscope, design.fidelity, device)
+            waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
+            rows.append(record)
     group["label"][start:stop] = [row.label for row in rows]
     group["size_A"][start:stop] = [row.size_A for row in rows]
     group["atoms"][start:stop] = [row.atoms for row in rows]
     group["rotation"][start:stop] = np.stack([row.rotation for row in rows])
     group["block"][start:stop] = [row.block for row in rows]
     group["waves"][start:stop] = np.stack(waves)
-    group["checksum"][start:stop] = [checksum(wave) for wave in waves]
+    seal_chunk(Files(path), chunk)
     return stop - start
 
 
-def checksum(stored: np.ndarray) -> int:
-    """CRC-32 of a stored wave, made nonzero by a bit above it (zero means: not there yet)."""
-    return zlib.crc32(np.ascontiguousarray(stored).tobytes()) | 1 << 32
+def _check_device(device: str, here: bool = True) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise NanoshapeError(f"device is {device!r}, but must be cpu, cuda or cuda:N")
+    if here and device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise NanoshapeError(f"device is {device!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
 
 
-def _create(path: Path, design: DatasetDesign) -> None:
-    pixels = wave_pixels(design.microscope)
-    root = zarr.open_group(path, mode="w")
-    columns = {"label": ("i1", ()), "size_A": ("f4", ()), "atoms": ("i4", ()), "rotation": ("f8", (3, 3))}
-    columns |= {"block": ("i1", ()), "waves": ("f2", (2, pixels, pixels)), "checksum": ("i8", ())}
-    for split in SPLITS:
-        group, count = root.create_group(split), design.records(split)
-        for name, (dtype, shape) in columns.items():
-            group.create_array(
-                name, shape=(count, *shape), chunks=(CHUNK, *shape), dtype=dtype, fill_value=0, compressors=None
-            )
-    # Written last: a store without it is not one.
-    root.attrs.update({"schema_version": SCHEMA_VERSION, "design": design.model_dump(mode="json")})
+class Cost(NamedTuple):
+    """How many exit waves a design asks for, how many images they make, and the bytes they take."""
+
+    waves: int
+    images: int
+    bytes: int
+
+
+def cost(design: DatasetDesign) -> Cost:
+    """What a design asks for; the bytes are those of the waves, which are nearly all."""
+    waves = sum(design.records(split) for split in SPLITS)
+    return Cost(waves, waves * len(design.defoci_A), waves * 4 * wave_pixels(design.microscope) ** 2)
+
+
+def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
+    """Mean time [s] of five waves, spread over shapes and sizes, on one core of this machine.
+
+    Each is computed twice and timed the second time: what is computed once per film is then there, as
+    it is for nearly all waves of a data set.
+    """
+    _check_device(device)
+    times, sizes = [], len(design.sizes_A)
+    with _one_thread():
+        for trial in range(TRIAL_WAVES):
+            index = trial % len(shapes.Shape) + len(shapes.Shape) * round(trial * (sizes - 1) / (TRIAL_WAVES - 1))
+            for _ in range(2):
+                start = time.perf_counter()
+                exit_wave(make_record(design, "train", index).scene, design.microscope, design.fidelity, device)
+                seconds = time.perf_counter() - start
+            times.append(seconds)
+    return float(np.mean(times))
+
+
+def _connect(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise NanoshapeError(f"scheduler is {scheduler}, but no Dask scheduler answers there: {error}") from None
+
+
+def _run(arguments: tuple[str, str, str], todo: list[Chunk], workers: int, client: Client | None) -> Iterator[int]:
+    """Write chunks in this process, in others of this machine or on a cluster; yield the waves of each one done."""
+    if client is None and workers == 0:
+        yield from (_write_chunk(*arguments, chunk) for chunk in todo)
+        return
+    with ExitStack() as stack:
+        if client is None:
+            stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
+            processes = min(workers, len(todo))
+            # An error in a worker comes back with its future; Dask need not print it as well.
+            options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+            try:
+                client = stack.enter_context(Client(stack.enter_context(LocalCluster(processes, **options))))
+            except RuntimeError as error:
+                raise NanoshapeError(f"workers is {workers}, but so many processes do not start: {error}") from None
+        rest = iter(todo)
+        first = [client.submit(_write_chunk, *arguments, chunk, pure=False) for chunk in islice(rest, WINDOW)]
+        running = as_completed(first)
+        del first  # or every future stays
+        for future in running:
+            yield future.result()
+            for chunk in islice(rest, 1):
+                running.add(client.submit(_write_chunk, *arguments, chunk, pure=False))
+
+
+def _fill(store: Store, device: str, workers: int, client: Client | None, check: bool) -> None:
+    """Make the chunks that are missing and, after a check, those that are damaged."""
+    every = sum(store.design.records(split) for split in SPLITS)
+    todo = store.missing()
+    if check and sum(stop - start for _, start, stop in todo) < every:
+        todo = list(dict.fromkeys(fault.chunk for fault in store.verify() if fault.chunk))
+    if not todo:
+        return
+    store.clear(todo)
+    arguments = (str(store.path), store.design.model_dump_json(), device)
+    total = sum(stop - start for _, start, stop in todo)
+    with tqdm(total=total, desc="exit waves", unit="wave", smoothing=0.05) as bar:
+        for waves in _run(arguments, todo, workers, client):
+            bar.update(waves)
+    if store.missing():
+        raise NanoshapeError(f"path is {store.path}, but must be a place that all workers of the cluster reach")
+
+
+@contextmanager
+def _only_writer(files: Files) -> Iterator[None]:
+    """Keep other writers from a folder; the operating system lets go of the lock if this process is killed."""
+    if files.folder is None:
+        yield
+        return
+    files.folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{files.folder}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise NanoshapeError(f"{files.path} is being written by another process; wait until that is done") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()  # while it is held: a waiting process sees that its file is gone
+        lock.release()
 
 
 def generate(
-    design: DatasetDesign, path: str | Path, workers: int | None = None, scheduler: str | None = None
-) -> "Store":
-    """Make a data set, or finish one that was interrupted.
+    design: DatasetDesign,
+    path: str | Path,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    check: bool = True,
+) -> Store:
+    """Make a data set, finish one that was interrupted, or repair one that was damaged.
+
+    The bytes of the store depend on the design alone, not on the number of processes nor on
+    interruptions, among machines whose libraries choose the same instructions; sums on a CUDA device
+    have no fixed order and agree to rounding.
 
     Parameters
     ----------
     design
         What to make.
     path
-        Folder of the Zarr store.
+        Folder of the Zarr store, or a URL that fsspec knows. A cluster needs one that all its workers reach.
     workers
         Number of local processes, by default one per core; 0 computes in this process.
     scheduler
         Address of a running Dask cluster to use instead of local processes.
+    device
+        Where torch computes: ``cpu``, ``cuda`` or ``cuda:N``.
+    check
+        Whether to read all that is there already, and to make again the chunks that are damaged.
 
     Returns
     -------
@@ -178,98 +256,37 @@ def generate(
     Raises
     ------
     NanoshapeError
-        If another design's store is at ``path``.
+        If something else is at ``path``, it cannot be written or is being written by another process,
+        or the cluster cannot be reached or was lost. What is finished stays, and the same call goes on from there.
     """
-    path = Path(path)
-    if not (path / "zarr.json").exists() or "design" not in zarr.open_group(path, mode="r").attrs:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _create(path, design)
-    store = Store(path)
-    if store.design != design:
-        raise NanoshapeError(f"path is {path}, but the store there was made by another design; name another path")
-    tasks = [task for split in SPLITS for task in store.missing_chunks(split)]
-    if not tasks:
+    design = DatasetDesign.model_validate(design.model_dump())
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 0:
+        raise NanoshapeError(f"workers is {workers}, but must not be negative")
+    _check_device(device, here=scheduler is None)
+    files = Files(path)
+    if str(path).startswith("memory://") and (workers or scheduler):
+        raise NanoshapeError(f"path is {path}, but other processes cannot reach this one's memory; set workers to 0")
+    if not check and (store := finished(files, design)):
         return store
-    arguments = (str(path.resolve()), design.model_dump_json())
-    with tqdm(total=sum(stop - start for _, start, stop in tasks), desc="exit waves", unit="wave") as bar:
-        if workers == 0:
-            for task in tasks:
-                bar.update(_write_chunk(*arguments, task))
-            return store
-        workers = workers or os.cpu_count() or 1
-        with dask.config.set({"distributed.worker.daemon": True}):
-            cluster = scheduler or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
-            with Client(cluster) as client:
-                futures = [client.submit(_write_chunk, *arguments, task, pure=False) for task in tasks]
-                for future in as_completed(futures):
-                    bar.update(future.result())
-            if not isinstance(cluster, str):
-                cluster.close()
-    return store
-
-
-class Store:
-    """A data set of exit waves on disk.
-
-    Parameters
-    ----------
-    path
-        Folder of the Zarr store.
-
-    Raises
-    ------
-    NanoshapeError
-        If there is no store, or it has another schema version.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    with ExitStack() as stack:
+        client = stack.enter_context(_connect(scheduler)) if scheduler else None
         try:
-            self._root: Any = zarr.open_group(self.path, mode="r")
-        except FileNotFoundError:
-            raise NanoshapeError(f"path is {path}, but no data set is there") from None
-        found = self._root.attrs.get("schema_version")
-        if found != SCHEMA_VERSION:
-            raise NanoshapeError(f"{path} has schema version {found}, but this library reads {SCHEMA_VERSION}")
-
-    @cached_property
-    def design(self) -> DatasetDesign:
-        """The design that made the store."""
-        return DatasetDesign.model_validate(self._root.attrs["design"])
-
-    def missing_chunks(self, split: Split) -> list[Chunk]:
-        """Ranges (split, start, stop) of records that are not there yet."""
-        done = self._root[split]["checksum"][:] != 0
-        starts = range(0, len(done), CHUNK)
-        ranges = [(split, start, min(start + CHUNK, len(done))) for start in starts]
-        return [(split, start, stop) for split, start, stop in ranges if not done[start:stop].all()]
-
-    def verify(self) -> list[tuple[Split, int]]:
-        """Records (split, index) that are missing or whose wave disagrees with its checksum."""
-        bad: list[tuple[Split, int]] = []
-        for split in SPLITS:
-            group = self._root[split]
-            sums = group["checksum"][:]
-            for index in range(len(sums)):
-                if sums[index] != checksum(group["waves"][index]):
-                    bad.append((split, index))
-        return bad
-
-    def waves(self, split: Split, start: int, stop: int) -> np.ndarray:
-        """Exit waves start to stop, complex64 (n, pixels, pixels), referred to the particle's mid-plane."""
-        parts = self._root[split]["waves"][start:stop].astype(np.float32)
-        return parts[:, 0] + 1j * parts[:, 1]
-
-    def table(self, split: Split) -> pd.DataFrame:
-        """One row a wave: group, label, shape, size_A, atoms, block and beam_x, beam_y, beam_z.
-
-        The beam's direction is a unit vector in the particle's frame. ``group`` numbers the waves within
-        the split: images with one group share everything but the imaging conditions.
-        """
-        group = self._root[split]
-        columns = {name: group[name][:] for name in ("label", "size_A", "atoms", "block")}
-        table = pd.DataFrame(columns)
-        table.insert(0, "group", np.arange(len(table)))
-        table.insert(2, "shape", [shapes.Shape(label).title for label in table["label"]])
-        table[["beam_x", "beam_y", "beam_z"]] = rotations.beam_direction(group["rotation"][:])
-        return table
+            stack.enter_context(_only_writer(files))
+            prepare(files, design)
+            store = Store(path)
+            try:
+                _fill(store, device, workers, client, check)
+            finally:
+                files.remove_partial()
+        except (CancelledError, CommClosedError):
+            raise NanoshapeError("the Dask cluster was lost; what is done is kept, and the same call goes on") from None
+        except KilledWorker as error:
+            raise NanoshapeError(
+                f"processes were killed again and again, perhaps for want of memory: {error}"
+            ) from None
+        except OSError as error:
+            raise NanoshapeError(
+                f"{path} cannot be written ({error.strerror or error}); what is done is kept, and the same call goes on"
+            ) from error
+    return store

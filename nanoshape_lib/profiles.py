@@ -1,9 +1,11 @@
 """Profiles: how much of the study a run of the notebooks computes."""
 
+from pathlib import Path
+
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from nanoshape_lib.dataset import DatasetDesign
+from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import NOTEBOOKS
@@ -75,3 +77,37 @@ def load_profile(name: str, seed: int = 0) -> Profile:
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yml")))
         raise NanoshapeError(f"profile is {name!r}, but must be one of: {known}")
     return Profile.model_validate({"name": name} | yaml.safe_load(path.read_text(encoding="utf-8"))).with_seed(seed)
+
+
+def load_design(source: str, seed: int | None = None) -> DatasetDesign:
+    """The design in a YAML file, or that of a shipped profile.
+
+    Parameters
+    ----------
+    source
+        Path of a file, known by its ending ``.yml`` or ``.yaml``, with the fields of
+        :class:`~nanoshape_lib.design.DatasetDesign`, alone or below the key ``dataset``; or the name of a
+        profile.
+    seed
+        Root of all random numbers in place of the file's own.
+
+    Raises
+    ------
+    NanoshapeError
+        If there is no such file or profile, or the file is no YAML mapping.
+    ValidationError
+        If the design makes no sense.
+    """
+    path = Path(source)
+    if path.suffix not in {".yml", ".yaml"}:
+        return load_profile(source, seed or 0).dataset
+    if not path.is_file():
+        raise NanoshapeError(f"design is {source!r}, but there is no such file")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NanoshapeError(f"design is {source!r}, but that is no YAML: {' '.join(str(error).split())}") from None
+    fields = fields.get("dataset", fields) if isinstance(fields, dict) else fields
+    if not isinstance(fields, dict):
+        raise NanoshapeError(f"design is {source!r}, but must hold the fields of a design, such as sizes_A: [40, 50]")
+    return DatasetDesign.model_validate(fields | ({} if seed is None else {"seed": seed}))

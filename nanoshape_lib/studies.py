@@ -1,7 +1,8 @@
 """The studies behind the figures: data made once, networks trained once, results as tables."""
 
 import hashlib
-from itertools import chain
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from torch import nn
 
 from nanoshape_lib.dataset import SPLITS, Store, generate
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import ImageSet, load_images, make_images, save_images
@@ -36,7 +37,7 @@ def _folder(profile: Profile) -> Path:
 
 def prepared_store(profile: Profile) -> Store:
     """The profile's exit waves, generated at the first call and completed if that was interrupted."""
-    return generate(profile.dataset, _folder(profile) / "waves.zarr")
+    return generate(profile.dataset, _folder(profile) / "waves.zarr", check=False)
 
 
 def image_sets(profile: Profile, store: Store) -> ImageSets:
@@ -64,11 +65,11 @@ def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: 
 
 
 def train_and_test(
-    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray
+    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
 ) -> tuple[dict, np.ndarray]:
     """The card of a training as by :func:`train_once`, and the logits for the test images, kept with its weights."""
     folder = _run_folder(profile, config, rows)
-    model, card = fit(config, sets["train"].take(rows), sets["validation"], folder)
+    model, card = fit(config, sets["train"].take(rows), sets["validation"], folder, deadline)
     path = folder / "test_logits.npy"
     if not path.exists():
         partial = path.with_name("partial.npy")
@@ -106,21 +107,52 @@ def evaluate(model: nn.Module, images: ImageSet, temperature: float = 1.0) -> pd
     return predictions_table(images.table, predict(model, images.images), temperature)
 
 
-def architecture_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
+Run = tuple[TrainingConfig, np.ndarray]
+
+
+def architecture_runs(profile: Profile) -> list[Run]:
+    """Trainings of figure S1, configuration and rows of the training images, the smallest sets first."""
+    study = profile.architectures
+    return [
+        (config, whole_series(profile, count))
+        for count in study.train_images
+        for name in study.architectures
+        for config in study_trainings(profile, name)
+    ]
+
+
+def sampling_runs(profile: Profile) -> list[Run]:
+    """Trainings of figure S2, by defoci of a particle and then by seed."""
+    study = profile.sampling
+    return [
+        (config, choose_rows(profile, study.images // defoci, defoci))
+        for defoci in study.defoci_per_wave
+        for config in _trainings(profile, study, profile.best.architecture)
+    ]
+
+
+def finished(
+    profile: Profile, runs: Iterable[Run], sets: ImageSets, deadline: float
+) -> Iterator[tuple[dict, np.ndarray]]:
+    """Card and test logits of one training after the other, until all are there or the time is up."""
+    for config, rows in runs:
+        try:
+            yield train_and_test(profile, config, sets, rows, deadline)
+        except OutOfTime:
+            return
+
+
+def architecture_study(profile: Profile, sets: ImageSets, deadline: float = math.inf) -> pd.DataFrame:
     """Figure S1: every architecture at every training-set size, several trainings each, one row a training.
 
     The columns are architecture, train_images, train_waves, seed, parameters, epochs, val_accuracy,
     test_accuracy with its group-bootstrap interval test_low to test_high, test_particle_accuracy, seconds
-    and device. Trainings with the same seed see the same images in the same order.
+    and device. Trainings with the same seed see the same images in the same order. No epoch begins after
+    the ``deadline``, a value of ``time.monotonic()``; trainings that are not finished have no row.
     """
-    study = profile.architectures
-    configs = [study_trainings(profile, name) for name in study.architectures]
+    runs = architecture_runs(profile)
     return pd.DataFrame(
-        [
-            _result(*train_and_test(profile, config, sets, whole_series(profile, count)), sets["test"].table)
-            for count in study.train_images
-            for config in chain(*configs)
-        ]
+        [_result(card, logits, sets["test"].table) for card, logits in finished(profile, runs, sets, deadline)]
     )
 
 
@@ -198,24 +230,20 @@ def _result(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
     }
 
 
-def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
+def sampling_study(profile: Profile, sets: ImageSets, deadline: float = math.inf) -> pd.DataFrame:
     """Figure S2: predictions for the test images after training on equal budgets of images, sampled differently.
 
     Returns
     -------
     DataFrame
-        The predictions of all trainings, one below the other, with the columns ``defoci_per_wave``,
-        ``waves`` and ``training`` in front.
+        The predictions of all trainings finished by the ``deadline``, one below the other, with the columns
+        ``defoci_per_wave``, ``waves`` and ``training`` in front.
     """
-    study, tables = profile.sampling, []
-    for defoci in study.defoci_per_wave:
-        waves = study.images // defoci
-        for training, config in enumerate(_trainings(profile, study, profile.best.architecture)):
-            _, logits = train_and_test(profile, config, sets, choose_rows(profile, waves, defoci))
-            predictions = predictions_table(sets["test"].table, logits)
-            for position, (name, value) in enumerate(
-                {"defoci_per_wave": defoci, "waves": waves, "training": training}.items()
-            ):
-                predictions.insert(position, name, value)
-            tables.append(predictions)
+    tables = []
+    for index, (card, logits) in enumerate(finished(profile, sampling_runs(profile), sets, deadline)):
+        predictions = predictions_table(sets["test"].table, logits)
+        predictions.insert(0, "defoci_per_wave", card["train_images"] // card["train_waves"])
+        predictions.insert(1, "waves", card["train_waves"])
+        predictions.insert(2, "training", index % profile.sampling.trainings)
+        tables.append(predictions)
     return pd.concat(tables, ignore_index=True)

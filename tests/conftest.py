@@ -1,8 +1,15 @@
-"""A tiny data set of real exit waves that several tests share."""
+"""A tiny data set of real exit waves that several tests share, and means to spoil copies of it."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 
-from nanoshape_lib.dataset import DatasetDesign, SplitDesign, Store, generate
+from nanoshape_lib import dataset
+from nanoshape_lib.dataset import generate
+from nanoshape_lib.design import DatasetDesign, SplitDesign
+from nanoshape_lib.hrtem import exit_wave
+from nanoshape_lib.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +30,17 @@ def tiny_design() -> DatasetDesign:
 def tiny_store(tiny_design, tmp_path_factory) -> Store:
     """The store of :func:`tiny_design`, computed once; copy it before changing it."""
     return generate(tiny_design, tmp_path_factory.mktemp("tiny") / "waves.zarr", workers=0)
+
+
+@pytest.fixture
+def copied(tiny_store, tmp_path) -> Path:
+    """Path of a copy of the tiny store that a test may spoil."""
+    return shutil.copytree(tiny_store.path, tmp_path / "waves.zarr")
+
+
+@pytest.fixture
+def simulated(monkeypatch) -> list:
+    """List that grows with every exit wave that is computed in this process."""
+    counted: list = []
+    monkeypatch.setattr(dataset, "exit_wave", lambda *args: counted.append(args) or exit_wave(*args))
+    return counted

@@ -1,48 +1,22 @@
 """Data sets: the same bytes from the same design, however they were made, and splits that share nothing."""
 
-import shutil
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
-import zarr
 from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
-from nanoshape_lib import dataset
-from nanoshape_lib.dataset import SPLITS, DatasetDesign, SplitDesign, Store, generate, make_record
+from nanoshape_lib.dataset import cost, make_record, seconds_per_wave
+from nanoshape_lib.design import SPLITS, DatasetDesign, SplitDesign
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.files import Files
 from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.imageset import load_images, make_images, save_images
 from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.shapes import build
-
-
-def contents(path):
-    """Every array of a store, by its path."""
-    root = zarr.open_group(path, mode="r")
-    return {f"{split}/{name}": array[:] for split in SPLITS for name, array in root[split].arrays()}
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    assert [name for name in first if not np.array_equal(first[name], second[name])] == []
-
-
-@pytest.fixture
-def copied(tiny_store, tmp_path):
-    """Path of a copy of the tiny store that a test may spoil."""
-    return shutil.copytree(tiny_store.path, tmp_path / "waves.zarr")
-
-
-@pytest.fixture
-def simulated(monkeypatch):
-    """List that grows with every exit wave that is computed."""
-    counted = []
-    monkeypatch.setattr(dataset, "exit_wave", lambda *args: counted.append(args) or exit_wave(*args))
-    return counted
-
+from nanoshape_lib.store import Store, prepare
 
 # ------------------------------------------------------------------ records
 
@@ -84,6 +58,21 @@ def test_the_rotation_of_a_record_is_that_of_its_particle(tiny_design):
         assert (off_centre < tiny_design.max_shift_A + 0.1).all()
 
 
+def test_the_beam_meets_film_or_particle_first(tiny_design):
+    other = tiny_design.model_copy(update={"beam": "particle first"})
+    before, after = (make_record(design, "train", 3).scene for design in (tiny_design, other))
+    assert (before.particle.positions[:, 2] > 0).all() and (after.particle.positions[:, 2] < 0).all()
+    assert before.film == after.film
+    assert np.allclose(before.particle.positions[:, :2], after.particle.positions[:, :2])
+
+
+def test_a_record_made_twice_is_not_spoilt_by_what_was_done_to_the_first(tiny_design):
+    first = make_record(tiny_design, "train", 2)
+    positions = first.scene.particle.positions.copy()
+    first.scene.particle.positions += 5
+    assert np.array_equal(make_record(tiny_design, "train", 2).scene.particle.positions, positions)
+
+
 # ------------------------------------------------------------------ designs
 
 
@@ -101,6 +90,12 @@ def test_a_block_that_serves_two_splits_is_refused():
         ({"sizes_A": []}, "sizes_A and defoci_A must each hold at least one value"),
         ({"test": {"orientations": 1, "blocks": [8]}}, "each of 0 to 7 may serve one split only"),
         ({"test": {"orientations": 0, "blocks": [2]}}, "greater than or equal to 1"),
+        ({"test": {"orientations": 1, "blocks": []}}, "at least 1 item"),
+        ({"beam": "upwards"}, "'film first' or 'particle first'"),
+        ({"defoci_A": [float("nan")]}, "finite number"),
+        ({"sizes_A": [40, 200]}, "size is 200 Å, but must lie within 5 Å of a size at which the cube exists"),
+        ({"sizes_A": [40, 90]}, "sizes_A holds 90 Å, but the octahedron of that size, 126 Å wide, must fit into 124 Å"),
+        ({"detector": {"pixels": 100}}, r"pixel_size_A is 100 Å, but must be 128 Å, the field"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -111,6 +106,17 @@ def test_a_design_that_makes_no_sense_is_refused(tiny_design, change, sentence):
 
 def test_design_survives_json(tiny_design):
     assert DatasetDesign.model_validate_json(tiny_design.model_dump_json()) == tiny_design
+
+
+def test_the_cost_is_what_the_store_then_has(tiny_design, tiny_store):
+    waves, images, size = cost(tiny_design)
+    assert (waves, images) == (25, 75)
+    assert size == pytest.approx(tiny_store.bytes_and_files()[0], rel=0.01)
+
+
+def test_a_wave_takes_longer_in_a_larger_particle(tiny_design):
+    large = tiny_design.model_copy(update={"sizes_A": (75.0,)})
+    assert 0 < seconds_per_wave(tiny_design) < seconds_per_wave(large) < 30
 
 
 # ------------------------------------------------------------------ stores
@@ -136,56 +142,6 @@ def test_splits_share_neither_carbon_nor_orientations(tiny_store):
         beams = [set(map(tuple, tables[split][["beam_x", "beam_y", "beam_z"]].to_numpy())) for split in (first, second)]
         assert not beams[0] & beams[1]
     assert all(table["group"].is_unique for table in tables.values())
-
-
-def test_an_interrupted_data_set_is_finished_and_nothing_is_made_twice(tiny_design, tiny_store, copied, simulated):
-    group = zarr.open_group(copied, mode="r+")["train"]
-    group["waves"][10:] = 0
-    group["checksum"][10:] = 0
-    assert Store(copied).missing_chunks("train") == [("train", 10, 15)]
-    assert Store(copied).verify() == [("train", index) for index in range(10, 15)]
-    generate(tiny_design, copied, workers=0)
-    assert len(simulated) == 5
-    assert_same(contents(copied), contents(tiny_store.path))
-
-
-def test_two_other_processes_make_the_same_bytes(tiny_design, tiny_store, copied):
-    for split in ("validation", "test"):
-        for name in ("waves", "checksum", "label", "rotation"):
-            zarr.open_group(copied, mode="r+")[split][name][:] = 0
-    generate(tiny_design, copied, workers=2)
-    assert_same(contents(copied), contents(tiny_store.path))
-
-
-def test_a_finished_data_set_is_opened_and_not_computed(tiny_design, tiny_store, simulated):
-    assert generate(tiny_design, tiny_store.path, workers=0).design == tiny_design
-    assert simulated == []
-
-
-def test_a_store_of_another_design_is_left_alone(tiny_design, tiny_store):
-    other = tiny_design.model_copy(update={"seed": 8})
-    with pytest.raises(NanoshapeError, match="the store there was made by another design; name another path"):
-        generate(other, tiny_store.path, workers=0)
-    assert tiny_store.verify() == []
-
-
-def test_a_flipped_bit_is_found(copied):
-    waves = zarr.open_group(copied, mode="r+")["train/waves"]
-    wave = waves[3]
-    wave.view(np.uint16)[1, 20, 30] ^= 1
-    waves[3] = wave
-    assert Store(copied).verify() == [("train", 3)]
-
-
-def test_a_missing_store_is_named(tmp_path):
-    with pytest.raises(NanoshapeError, match="but no data set is there"):
-        Store(tmp_path / "nothing")
-
-
-def test_a_store_of_another_schema_is_refused(copied):
-    zarr.open_group(copied, mode="r+").attrs["schema_version"] = 99
-    with pytest.raises(NanoshapeError, match="has schema version 99, but this library reads 1"):
-        Store(copied)
 
 
 # ------------------------------------------------------------------ image sets
@@ -225,6 +181,6 @@ def test_more_waves_than_there_are_are_refused(tiny_store, waves):
 
 
 def test_images_of_an_unfinished_store_are_refused(tiny_design, tmp_path):
-    dataset._create(tmp_path / "empty", tiny_design)
+    prepare(Files(tmp_path / "empty"), tiny_design)
     with pytest.raises(NanoshapeError, match="not finished"):
         make_images(Store(tmp_path / "empty"), "train")

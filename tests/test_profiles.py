@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nanoshape_lib.dataset import SPLITS
+from nanoshape_lib.design import SPLITS
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import ARCHITECTURES
-from nanoshape_lib.profiles import PROFILES, load_profile
+from nanoshape_lib.profiles import PROFILES, load_design, load_profile
 from nanoshape_lib.studies import choose_rows, study_trainings, whole_series
 
 NAMES = sorted(path.stem for path in PROFILES.glob("*.yml"))
@@ -73,6 +73,18 @@ def test_the_seed_reaches_the_data_and_every_training():
     ]
     assert not seeds[0] & seeds[1]
     assert len(study_trainings(profiles[0], "cnn6")) == profiles[0].architectures.trainings
+
+
+@each_profile
+def test_a_shipped_design_is_that_of_its_profile_and_its_file(name):
+    assert load_design(name, 5) == load_profile(name, 5).dataset == load_design(str(PROFILES / f"{name}.yml"), 5)
+    assert load_design(name) == load_design(str(PROFILES / f"{name}.yml"))
+
+
+def test_a_file_keeps_its_own_seed_unless_another_is_given(tmp_path):
+    text = (PROFILES / "smoke.yml").read_text().replace("dataset:", "dataset:\n  seed: 11")
+    (tmp_path / "mine.yaml").write_text(text)
+    assert [load_design(str(tmp_path / "mine.yaml"), seed).seed for seed in (None, 0, 4)] == [11, 0, 4]
 
 
 @each_profile

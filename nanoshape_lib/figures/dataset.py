@@ -17,14 +17,15 @@ def contact_sheet(images: np.ndarray, table: pd.DataFrame, text: str) -> Figure:
     """One image of each shape (rows) and size (columns); images (N, h, w) and table row by row alike."""
     sizes = sorted(table["size"].unique())
     row_in = min(1.0, 6.4 / len(sizes))
-    fig, axes = plt.subplots(len(Shape), len(sizes), figsize=(7.2, row_in * len(Shape) + 0.4), squeeze=False)
+    figsize = (max(3.4, row_in * len(sizes) + 0.8), row_in * len(Shape) + 0.4)
+    fig, axes = plt.subplots(len(Shape), len(sizes), figsize=figsize, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for image, label, size in zip(images, table["label"], table["size"], strict=True):
         ax = axes[label, sizes.index(size)]
         show_image(ax, image, *np.quantile(image, [0.002, 0.998]))
-        if label == 0:
-            ax.set_title(f"{size:g} Å", fontsize=9)
+    for ax, size in zip(axes[0], sizes, strict=True):
+        ax.set_title(f"{size:g} Å", fontsize=9)
     for shape, row in zip(Shape, axes, strict=True):
         name = shape.title.replace(" ", "\n")
         row[0].text(-0.08, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=8)

@@ -1,0 +1,78 @@
+"""Results that are shipped: a tidy table with the provenance of its numbers beside it."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.paths import DATA
+from nanoshape_lib.profiles import Profile
+
+RESULTS = DATA / "results"
+
+
+def hardware(device: str = "cpu") -> dict[str, str | int]:
+    """Processor, cores and, where one is used, graphics card of this machine."""
+    found: dict[str, str | int] = {"processor": _processor(), "cores": os.cpu_count() or 1}
+    if device.startswith("cuda"):
+        found["graphics card"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def provenance(profile: Profile, expected: int, finished: int, hours: float, device: str = "cpu") -> dict:
+    """What stands behind a table: profile and design, code, versions, machine, hours, and whether it is whole."""
+    return {
+        "profile": profile.model_dump(mode="json"),
+        "trainings": {"expected": expected, "finished": finished},
+        "hours": round(hours, 3),
+        "hardware": hardware(device),
+        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy", "zarr")},
+        "code": code_hash("nanoshape_lib.studies"),
+    }
+
+
+def save_results(name: str, table: pd.DataFrame, origin: dict, folder: Path = RESULTS) -> Path:
+    """Write ``NAME.csv`` and ``NAME.json``; each appears complete or not at all.
+
+    Returns
+    -------
+    Path
+        The CSV file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {".json": json.dumps(origin, indent=1) + "\n", ".csv": table.to_csv(index=False, float_format="%.6g")}
+    for ending, text in texts.items():
+        partial = folder / f".{name}{ending}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / f"{name}{ending}")
+    return folder / f"{name}.csv"
+
+
+def load_results(name: str, folder: Path = RESULTS) -> tuple[pd.DataFrame, dict]:
+    """A shipped table and its provenance.
+
+    Raises
+    ------
+    NanoshapeError
+        If there is none of this name.
+    """
+    if not (folder / f"{name}.csv").is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.csv"))) or "none"
+        raise NanoshapeError(f"results are {name!r}, but must be one of those in data/results: {known}")
+    origin = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return pd.read_csv(folder / f"{name}.csv"), origin
