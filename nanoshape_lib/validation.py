@@ -158,9 +158,9 @@ def shortcut_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
     vacuum = deposit(particle, None, PLACE_A)
     scattered = np.linalg.norm(exit_wave(vacuum, microscope, grid) - 1)
     cases = {
-        "particle in its window, in vacuum": vacuum,
-        "and the film's wave reused, film first": deposit(particle, FILM, PLACE_A),
-        "and the film's slices reused, particle first": deposit(particle, FILM, PLACE_A, downstream=True),
+        "particle in its window, without film": vacuum,
+        "the same behind a film whose wave is reused": deposit(particle, FILM, PLACE_A),
+        "the same before a film whose slices are reused": deposit(particle, FILM, PLACE_A, downstream=True),
     }
     checks = []
     for name, scene in cases.items():
@@ -209,15 +209,19 @@ def invariance_checks(microscope: Microscope, grid: Fidelity) -> list[Check]:
     return checks
 
 
-def lens_checks(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> list[Check]:
-    """The optics on an exit wave: partial coherence, the coherent image, aliasing, and weak objects."""
+def lens_checks(
+    wave: np.ndarray, treatments: dict[str, np.ndarray], defocus_A: float, microscope: Microscope
+) -> list[Check]:
+    """The optics: partial coherence, the coherent image, aliasing, and weak objects.
+
+    ``treatments`` are the :func:`~nanoshape_lib.convergence.coherence_images` of the wave at this defocus [Å].
+    """
     pixels, defocus, seen = (
         intensity_pixels(microscope, NOISELESS),
         torch.tensor([defocus_A]),
         torch.as_tensor(wave)[None],
     )
     coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
-    treatments = convergence.coherence_images(wave, defocus_A, microscope)
     error = relative_error(treatments["low rank"], treatments["explicit"])
     terms = f"sum over {convergence.FOCUS_NODES * convergence.ANGLE_NODES**2} foci and angles"
     checks = [Check("error: partial coherence by a few modes", error, 0.0, 0.01, terms)]

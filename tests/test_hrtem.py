@@ -74,7 +74,17 @@ def test_slices_that_do_not_meet_the_film_s_face_differ_by_a_few_per_cent():
     """Other atoms share a slice then, which is what slicing costs anyway."""
     scene, grid = deposit(turned_particle(), Placement(1), (4.0, -3.0)), Fidelity(0.25, 4.0)
     assert scene.film_thickness_A % grid.slice_A > 0.1
-    assert 1e-4 < relative_rms(exit_wave(scene, MICROSCOPE, grid), whole_cell(scene, grid)) < 0.05
+    assert 1e-4 < relative_rms(exit_wave(scene, MICROSCOPE, grid), whole_cell(scene, grid)) < 0.04
+
+
+@pytest.mark.parametrize("downstream", [False, True])
+def test_the_window_around_a_particle_on_its_film_gives_the_wave_of_the_whole_cell(downstream):
+    """The error is relative to what the particle scatters, since the film's grain would make it look small."""
+    scene, grid = deposit(turned_particle(), PLACEMENTS[1], (4.0, -3.0), downstream), Fidelity(0.25, 3.0)
+    assert max(hrtem.Window.around(scene.particle.positions, grid).pixels) < 0.5 * grid.pixels
+    off = np.linalg.norm(exit_wave(scene, MICROSCOPE, grid) - whole_cell(scene, grid))
+    scattered = np.linalg.norm(exit_wave(Scene(scene.particle, None, downstream), MICROSCOPE, grid) - 1)
+    assert off < 0.002 * scattered
 
 
 @pytest.mark.parametrize("film", [None, Placement(1, (3, 77), 2)])
@@ -85,7 +95,7 @@ def test_the_window_around_the_particle_gives_the_wave_of_the_whole_field(film, 
     assert max(window.pixels) < 0.7 * hrtem.fidelity("fast").pixels
     in_window = exit_wave(scene, MICROSCOPE, "fast")
     monkeypatch.setattr(hrtem, "MARGIN_A", FIELD_A)
-    assert relative_rms(in_window, exit_wave(scene, MICROSCOPE, "fast")) < 0.003
+    assert relative_rms(in_window, exit_wave(scene, MICROSCOPE, "fast")) < 0.002
 
 
 def test_a_window_across_the_edge_of_the_field_is_the_same_as_one_in_its_middle():
@@ -94,7 +104,8 @@ def test_a_window_across_the_edge_of_the_field_is_the_same_as_one_in_its_middle(
     moved = scene.particle.copy()
     moved.positions[:, 0] += 60.0
     other = Scene(moved, Placement(3, (70, 20)))
-    assert hrtem.Window.around(moved.positions, COARSE).first[0] + 100 > 0
+    window = hrtem.Window.around(moved.positions, COARSE)
+    assert window.first[0] < COARSE.pixels < window.first[0] + window.pixels[0]
     wave = exit_wave(scene, MICROSCOPE, COARSE)
     assert relative_rms(exit_wave(other, MICROSCOPE, COARSE), np.roll(wave, 120, axis=0)) < 1e-4
 
@@ -110,7 +121,7 @@ def test_empty_space_beside_the_particle_and_behind_it_does_not_change_the_wave(
     u = squared_frequencies(n)
     back = np.exp(1j * np.pi * MICROSCOPE.wavelength_A * (100.0 + grid.slice_A / 2 - scene.mid_plane_A) * u)
     spectrum = fourier_crop(np.fft.fft2(taller), n) * back * (u <= MICROSCOPE.aperture_per_A**2)
-    assert relative_rms(wave, np.fft.ifft2(spectrum)) < 0.003
+    assert relative_rms(wave, np.fft.ifft2(spectrum)) < 0.002
 
 
 # ------------------------------------------------------------------ the film
@@ -120,7 +131,7 @@ def test_the_order_of_film_and_particle_matters():
     particle, placement = turned_particle(), Placement(1)
     first, second = (deposit(particle, placement, downstream=downstream) for downstream in (False, True))
     waves = [exit_wave(scene, MICROSCOPE, "fast") for scene in (first, second)]
-    assert relative_rms(*waves) > 0.1
+    assert relative_rms(*waves) > 0.3
     corner = [abs(np.abs(wave[:40, :40]) - 1).std() for wave in waves]
     assert min(corner) > 0.01
 
@@ -133,7 +144,7 @@ def test_film_waves_of_different_blocks_differ():
 
 def test_electrons_are_conserved_by_the_film():
     intensity = float(film_wave(0, MICROSCOPE.energy_eV, hrtem.fidelity("fast")).abs().square().mean())
-    assert 0.97 < intensity < 1 + 1e-5
+    assert 0.998 < intensity < 1 + 1e-5
 
 
 # ------------------------------------------------------------------ aperture, symmetries, one atom
@@ -171,6 +182,33 @@ def test_the_wave_turns_and_mirrors_with_the_particle(turns, mirror):
     assert relative_rms(wave, expected) < 0.003
 
 
+def values_at(field, points_A):
+    """A periodic field of the scene's size between its pixels, by its Fourier series (M, 2)."""
+    n = len(field)
+    q = np.fft.fftfreq(n, FIELD_A / n)
+    x, y = (np.exp(2j * np.pi * points_A[:, axis, None] * q) for axis in (0, 1))
+    return ((x @ np.fft.fft2(field)) * y).sum(axis=1) / n**2
+
+
+@pytest.mark.parametrize(("angle_deg", "shift_A"), [(37.0, (0.0, 0.0)), (0.0, (0.37, -0.19)), (-112.0, (3.37, -2.19))])
+def test_a_particle_turned_about_the_beam_and_moved_gives_the_wave_turned_and_moved(angle_deg, shift_A):
+    """By any angle and any part of a pixel: the grid must not show, in the wave nor in the image."""
+    scene, turned = deposit(turned_particle(), None), turned_particle()
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    turn = np.array([[cos, -sin], [sin, cos]])
+    turned.positions[:, :2] = turned.positions[:, :2] @ turn.T
+    other = deposit(turned, None, shift_A)
+    points = np.random.default_rng(0).uniform(-30, 30, (1500, 2))
+    here, there = FIELD_A / 2 + points, FIELD_A / 2 + points @ turn.T + shift_A
+    waves = [exit_wave(one, MICROSCOPE, "standard") for one in (scene, other)]
+    assert relative_rms(values_at(waves[1], there), values_at(waves[0], here)) < 0.01
+    spectra = intensity_spectrum(torch.as_tensor(np.stack(waves)), torch.tensor([70.0, 70.0]), MICROSCOPE, 512)
+    images = torch.fft.irfft2(spectra, s=(512, 512)).numpy()
+    assert relative_rms(values_at(images[1], there).real, values_at(images[0], here).real) < 0.013
+    if angle_deg:
+        assert relative_rms(values_at(waves[1], FIELD_A / 2 + points @ turn + shift_A), values_at(waves[0], here)) > 0.5
+
+
 @pytest.mark.parametrize("defocus_A", [-150.0, -30.0, 0.0, 30.0, 150.0])
 def test_our_image_of_one_atom_agrees_with_the_solution_without_a_grid(defocus_A):
     """The whole path, from scene to image: the amplitude scattered into the aperture, added up at the atom."""
@@ -185,7 +223,7 @@ def test_our_image_of_one_atom_agrees_with_the_solution_without_a_grid(defocus_A
     lam = microscope.wavelength_A
     chi = np.pi * lam * q**2 * (-defocus_A + 0.5 * lam**2 * microscope.Cs_A * q**2)
     expected = abs(1 + 2 * np.pi * np.trapezoid(scattered * np.exp(-1j * chi) * q, q)) ** 2
-    assert centre == pytest.approx(expected, rel=0.02)
+    assert centre == pytest.approx(expected, rel=0.007)
 
 
 def test_thermal_motion_has_the_asked_for_width_and_leaves_the_particle_alone():

@@ -85,8 +85,13 @@ def errors(scene_of_reference, key, sign=1, Cs_A=PARAMETERS["Cs_A"]):
 
 def test_images_agree_with_other_simulators(scene_of_reference):
     """Dr. Probe keeps nearly all of the potential's band, as we do; py_multislice does not and needs a finer grid."""
-    assert errors(scene_of_reference, "drprobe_kirkland_coherent").mean() < 0.09
-    if scene_of_reference[0] == "A":
+    name, numbers = scene_of_reference[0], scene_of_reference[3]
+    found = errors(scene_of_reference, "drprobe_kirkland_coherent")
+    in_focus = numbers["C1_A"] == 0
+    # Near focus a thick particle has little contrast, and a like error is a larger part of it.
+    assert found[~in_focus].max() < {"A": 0.035, "C": 0.085}[name]
+    assert found[in_focus] < {"A": 0.04, "C": 0.33}[name]
+    if name == "A":
         assert errors(scene_of_reference, "pymultislice_lobato_coherent").max() < 0.05
 
 
@@ -111,26 +116,26 @@ def test_wrong_signs_of_defocus_and_of_spherical_aberration_would_be_noticed(sce
 
 
 def test_wave_of_one_atom_agrees_with_the_solution_without_a_grid():
-    wave = through(read(REFERENCE / "A.xyz", format="extxyz"), 512, 2.0)
+    coarse, fine = (through(read(REFERENCE / "A.xyz", format="extxyz"), n, 2.0) for n in (512, 768))
     with np.load(REFERENCE / "analytic_A.npz") as analytic:
-        assert relative_rms(crop(wave, 128), analytic["wave"]) < 0.03
+        assert relative_rms(crop(coarse, 128), analytic["wave"]) < 0.022
+        assert relative_rms(crop(fine, 128), analytic["wave"]) < 0.01
 
 
-def one_atom_centre(n, defocus_A):
-    atom = Atoms("Au", positions=[[25.6, 25.6, 1.0]], cell=[51.2, 51.2, 2.0], pbc=True)
-    return lens(through(atom, n, 2.0), 51.2, defocus_A, 0.0)[n // 2, n // 2]
-
-
-@pytest.mark.parametrize("defocus_A", [30, -30])
+@pytest.mark.parametrize("defocus_A", [30.0, -30.0])
 def test_one_atom_is_dark_on_underfocus_and_bright_on_overfocus(defocus_A):
-    """Without an aperture the value at the atom still depends on the grid; a fine one comes near the exact value."""
-    assert (one_atom_centre(256, defocus_A) < 0.8) == (defocus_A > 0)
+    """By as much as in the solution without a grid, up to the same spatial frequency."""
+    n, extent_A, slice_A, limit_per_A = 768, 51.2, 2.0, 3.0
+    atom = Atoms("Au", positions=[[25.6, 25.6, 1.0]], cell=[extent_A, extent_A, slice_A], pbc=True)
+    wave = inside(through(atom, n, slice_A), extent_A, limit_per_A)
+    # The atom acts at the slice's entrance and the wave is that behind the slice.
+    centre = lens(wave, extent_A, defocus_A + slice_A, 0.0)[n // 2, n // 2]
     with np.load(REFERENCE / "analytic_A.npz") as analytic:
-        q, scattered = analytic["q_per_A"].astype(float), analytic["F_q_A2"]
-    lens_phase = np.exp(1j * np.pi * LAMBDA_A * defocus_A * q**2)
-    exact = abs(1 + 2 * np.pi * np.trapezoid(scattered * lens_phase * q, q)) ** 2
-    assert one_atom_centre(1024, defocus_A) == pytest.approx(exact, rel=0.05)
-    assert abs(one_atom_centre(1024, defocus_A) - exact) < 0.5 * abs(one_atom_centre(256, defocus_A) - exact)
+        q = np.linspace(0, limit_per_A, 4001)
+        scattered = np.interp(q, analytic["q_per_A"], analytic["F_q_A2"])
+    exact = abs(1 + 2 * np.pi * np.trapezoid(scattered * np.exp(1j * np.pi * LAMBDA_A * defocus_A * q**2) * q, q)) ** 2
+    assert (exact < 0.6) if defocus_A > 0 else (exact > 1.4)
+    assert centre == pytest.approx(exact, rel=0.003)
 
 
 def small_cluster(size_A=30.0, extent_A=48.0, height_A=40.0):
@@ -160,7 +165,7 @@ def test_abtem_gives_the_same_wave_on_a_fine_grid_and_another_one_on_a_coarse_gr
 def test_finite_projection_of_the_slices_gives_nearly_the_same_wave():
     atoms = small_cluster(28.0, 32.0, 36.0)
     finite = inside(abtem_wave(atoms, 640, 2.0, projection="finite"), 32.0)
-    assert relative_rms(finite, inside(through(atoms, 640, 2.0), 32.0)) < 0.02
+    assert relative_rms(finite, inside(through(atoms, 640, 2.0), 32.0)) < 0.025
 
 
 # ------------------------------------------------------------------ a second engine, and the potentials term by term
@@ -198,22 +203,26 @@ def test_a_multislice_in_a_few_lines_of_numpy_gives_the_same_wave():
     particle.positions = particle.positions @ euler(10, 40, 70).T + [38.4, 38.4, 33.0]
     particle.set_cell([76.8, 76.8, 66.0])
     theirs = numpy_multislice(potentials(particle, 384, 3.0), 76.8, 3.0)
-    assert relative_rms(through(particle, 384, 3.0), theirs) < 0.002
+    assert relative_rms(through(particle, 384, 3.0), theirs) < 0.003
 
 
-def test_structure_factors_agree_with_their_sum_term_by_term():
-    rng = np.random.default_rng(0)
-    grid = Grid((160, 144), (32.0, 27.0))
-    positions = np.concatenate([rng.uniform(0, [32, 27, 2], (60, 3)), [[0, 0, 1], [32, 27, 1], [1e-9, 26.999, 1]]])
-    atoms = Atoms(f"Au{len(positions)}", positions=positions, cell=[32, 27, 2], pbc=True)
+@pytest.mark.parametrize("grid", [Grid((160, 144), (32.0, 27.0)), Grid((96, 128), (24.0, 20.0))])
+@pytest.mark.parametrize(("symbol", "peak"), [("Au", 1.0), ("C", 0.2)])
+def test_phase_shifts_agree_with_their_structure_factors_summed_term_by_term(symbol, peak, grid):
+    """Atoms anywhere, on the borders too, on pixels that are not square."""
+    rng, (nx, ny), (Lx, Ly) = np.random.default_rng(0), *grid
+    positions = np.concatenate([rng.uniform(0, [Lx, Ly, 2], (60, 3)), [[0, 0, 1], [Lx, Ly, 1], [1e-9, Ly - 1e-3, 1]]])
+    atoms = Atoms(f"{symbol}{len(positions)}", positions=positions, cell=[Lx, Ly, 2], pbc=True)
     qx, qy = grid.frequencies()
-    factor = KirklandParametrization().projected_scattering_factor("Au")(qx**2 + qy**2)
-    factor[80], factor[:, 72] = 0, 0
+    factor = KirklandParametrization().projected_scattering_factor(symbol)(qx**2 + qy**2)
+    factor[nx // 2], factor[:, ny // 2] = 0, 0
     x, y = (np.exp(-2j * np.pi * q.ravel()[:, None] * positions[:, axis]) for axis, q in enumerate((qx, qy)))
-    phase = SIGMA * np.fft.ifft2((x @ y.T) * factor).real * 160 * 144 / (32 * 27)
+    phase = SIGMA * np.fft.ifft2((x @ y.T) * factor).real * nx * ny / (Lx * Ly)
     (found,) = transmissions(atoms, grid, ENERGY_EV, 2.0)
-    assert np.abs(np.angle(found.numpy() * np.exp(-1j * phase))).max() < 5e-4
-    assert phase.max() > 1
+    error = np.angle(found.numpy() * np.exp(-1j * phase))
+    assert phase.max() > peak
+    assert np.abs(error).max() < 3e-4
+    assert relative_rms(phase + error, phase) < 2e-4
 
 
 def test_the_interaction_parameter_and_the_wavelength_are_those_of_relativity():
@@ -250,10 +259,15 @@ def test_a_slice_without_atoms_is_free_space():
     assert relative_rms(later.numpy(), through(small_cluster(height_A=80.0), 192, 4.0)) < 1e-5
 
 
-def test_thinner_slices_hardly_change_the_wave():
+def test_thinner_slices_change_wave_and_images_ever_less():
     atoms = small_cluster()
-    thick, thin = (inside(through(atoms, 384, thickness), 48.0) for thickness in (2.0, 1.0))
-    assert relative_rms(thick, thin) < 0.02
+    thick, thin, thinner = (inside(through(atoms, 384, thickness), 48.0) for thickness in (2.0, 1.0, 0.5))
+    assert relative_rms(thick, thin) < 0.027
+    assert relative_rms(thin, thinner) < 0.5 * relative_rms(thick, thin)
+    for defocus_A in (-70.0, 70.0):
+        # A slice acts at its entrance, so the plane of focus moves by half the difference in thickness.
+        images = lens(thick, 48.0, defocus_A + 0.5, PARAMETERS["Cs_A"]), lens(thin, 48.0, defocus_A, PARAMETERS["Cs_A"])
+        assert relative_rms(*images) < 0.033
 
 
 @pytest.mark.parametrize(("height_A", "slice_A", "expected"), [(10, 3, (4, 2.5)), (12, 3, (4, 3)), (1, 3, (1, 1))])
@@ -262,7 +276,7 @@ def test_slices_fill_the_cell_and_are_not_thicker_than_asked(height_A, slice_A, 
 
 
 def test_electrons_are_conserved_but_for_those_scattered_beyond_the_grid():
-    for n, lost in ((192, 0.1), (480, 0.05)):
+    for n, lost in ((192, 0.014), (480, 0.005)):
         intensity = np.mean(np.abs(through(small_cluster(), n, 2.0)) ** 2)
         assert 1 - lost < intensity < 1 + 1e-5
     atom = Atoms("C", positions=[[1.0, 1.0, 1.0]], cell=[24.0, 24.0, 40.0], pbc=True)
@@ -277,7 +291,7 @@ def test_frozen_vibrations_average_to_the_debye_waller_factor():
     u = squared_frequencies(128, 16.0)
     still = np.fft.fft2(through(atom, 128, 4.0) - 1)
     damped = np.fft.ifft2(still * np.exp(-(8 * np.pi**2 * 0.085**2) * u / 4))
-    assert relative_rms(inside(mean, 16.0), inside(damped, 16.0)) < 0.02
+    assert relative_rms(inside(mean, 16.0), inside(damped, 16.0)) < 0.015
     assert relative_rms(inside(mean, 16.0), inside(np.fft.ifft2(still), 16.0)) > 0.04
 
 

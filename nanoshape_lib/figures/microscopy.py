@@ -1,4 +1,4 @@
-"""Figures of notebook 03: carbon, scene, exit wave, transfer function, focal series, coherence, camera, convergence."""
+"""Figures of notebooks 03 and 11: carbon, scene, exit wave, transfer, focal series, coherence, camera, convergence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,8 @@ from nanoshape_lib.shapes import Shape
 from nanoshape_lib.substrate import FIELD_A, Scene
 
 CARBON_COLOUR = "#5b5b5b"
-GENERAL, ZONE_AXIS = "#4b2991", "#c0392b"
+GENERAL, ZONE_AXIS, THIRD = "#4b2991", "#c0392b", "#00796b"
+SLICE_MARKERS = {4.0: "s", 3.0: "^", 2.0: "o", 1.0: "D", 0.5: "v"}
 
 
 def show_image(ax: Axes, image: np.ndarray, low: float | None = None, high: float | None = None) -> None:
@@ -154,31 +155,61 @@ def camera(images: Mapping[str, np.ndarray], detector: Detector) -> Figure:
     return fig
 
 
+def _error_axes(ax: Axes, samplings: Sequence[float], title: str) -> None:
+    """Logarithmic axes of an error against the sampling."""
+    ax.set(xscale="log", yscale="log", xlabel="sampling (Å/pixel)", title=title)
+    ticks = sorted(set(samplings))
+    ax.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+
+
 @styled
 def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> Figure:
     """Errors of :func:`nanoshape_lib.convergence.convergence_table` against the grid, with the one in use marked."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), sharex=True)
-    for (name, rows), colour in zip(table.groupby("scene", sort=False), (GENERAL, ZONE_AXIS), strict=True):
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharex=True)
+    names = list(table["scene"].unique())
+    for name, colour in zip(names, (GENERAL, ZONE_AXIS, THIRD), strict=False):
+        rows = table[table["scene"] == name].sort_values(["sampling_A", "slice_A"])
+        middle = np.sqrt(rows["images_low"] * rows["images_high"])
+        bars = [middle - rows["images_low"], rows["images_high"] - middle]
+        axes[0].plot(rows["sampling_A"], rows["wave"], color=colour, lw=1, label=name)
+        axes[1].errorbar(rows["sampling_A"], middle, bars, color=colour, lw=1, elinewidth=1.6)
         for thickness, part in rows.groupby("slice_A"):
-            marker, face = ("o", "white") if thickness == 2 else ("s", colour)
-            looks = {"color": colour, "marker": marker, "mfc": face, "label": f"{name}, {thickness:g} Å slices"}
+            looks = {"color": colour, "marker": SLICE_MARKERS.get(float(thickness), "x"), "ls": ""}
             axes[0].plot(part["sampling_A"], part["wave"], **looks)
-            middle = np.sqrt(part["images_low"] * part["images_high"])
-            spread = [middle - part["images_low"], part["images_high"] - middle]
-            axes[1].errorbar(part["sampling_A"], middle, spread, **looks)
+            axes[1].plot(part["sampling_A"], middle[part.index], **looks)
+    for thickness in sorted(table["slice_A"].unique()):
+        marker = SLICE_MARKERS.get(float(thickness), "x")
+        axes[1].plot([], [], color=QUIET, marker=marker, ls="", label=f"slices of {thickness:g} Å")
     for ax, title in zip(axes, ("wave inside the aperture", "images at −100, 0, +100 Å"), strict=True):
         ax.axvline(in_use[0], color=QUIET, ls="--", lw=1)
-        ax.set(xscale="log", yscale="log", xlabel="sampling (Å/pixel)", title=title)
-        ticks = sorted(table["sampling_A"].unique())
-        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+        _error_axes(ax, table["sampling_A"].tolist(), title)
+        ax.legend(fontsize=7.5, frameon=False)
     axes[0].set_ylabel("relative error")
-    axes[0].legend(fontsize=7.5, frameon=False)
     axes[1].annotate(
         "in use", (in_use[0], 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="right", color=QUIET
     )
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def potential_cut(table: pd.DataFrame, text: str) -> Figure:
+    """Errors of :func:`nanoshape_lib.convergence.cut_table`: bars up to the middle, whiskers from least to greatest."""
+    fig, ax = plt.subplots(figsize=(7.2, 2.9))
+    labels = {"whole": "potential up to the Nyquist frequency", "cut": "potential cut at two thirds of it"}
+    grids = table.drop_duplicates(["sampling_A", "slice_A"])
+    place = np.arange(len(grids))
+    for (potential, label), side, colour in zip(labels.items(), (-0.19, 0.19), (GENERAL, ZONE_AXIS), strict=True):
+        rows = table[table["potential"] == potential]
+        middle, half = (rows["images_high"] + rows["images_low"]) / 2, (rows["images_high"] - rows["images_low"]) / 2
+        ax.bar(place + side, middle, 0.34, yerr=half, color=colour, ecolor=INK, capsize=3, label=label)
+    ax.set_xticks(place, [f"{row.sampling_A:.2g} Å\nslices of {row.slice_A:g} Å" for row in grids.itertuples()])
+    ax.set(ylabel="error of images", ylim=(0, 1.1 * table["images_high"].max()))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(loc="upper right")
     stamp(fig, text)
     return fig
