@@ -171,11 +171,11 @@ def _run(arguments: tuple[str, str, str], todo: list[Chunk], workers: int, clien
     with ExitStack() as stack:
         if client is None:
             stack.enter_context(dask.config.set(PROCESSES))
-            processes = min(workers, len(todo))
             # An error in a worker comes back with its future; Dask need not print it as well.
             options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
             try:
-                client = stack.enter_context(Client(stack.enter_context(LocalCluster(processes, **options))))
+                cluster = stack.enter_context(LocalCluster(n_workers=min(workers, len(todo)), **options))
+                client = stack.enter_context(Client(cluster))
             except RuntimeError as error:
                 raise NanoshapeError(f"workers is {workers}, but so many processes do not start: {error}") from None
         rest = iter(todo)

@@ -52,7 +52,7 @@ def intensity_pixels(microscope: Microscope, detector: Detector) -> int:
     its own sampling frequency 1/pixel. The grid is a whole multiple of the camera's pixels.
     """
     band = 2 * microscope.aperture_per_A + 1 / detector.pixel_size_A
-    oversampling = max(1, math.ceil(band * detector.pixel_size_A - 0.01))
+    oversampling = max(2, math.ceil(band * detector.pixel_size_A - 0.01))
     return detector.pixels * oversampling
 
 
@@ -171,12 +171,16 @@ def mtf(detector: Detector, frequency_per_A: torch.Tensor) -> torch.Tensor:
 
 
 def record(spectrum: torch.Tensor, detector: Detector, generator: torch.Generator | None = None) -> torch.Tensor:
-    """What the camera records: integration over its pixels, counting statistics, then its MTF.
+    """What the camera records: integration over its pixels, counting statistics, and its MTF.
+
+    Electrons are counted where they arrive, and the scintillator spreads the light of each before the
+    pixels sample it. Hence fringes finer than two pixels are damped by the MTF at their own frequency,
+    and only then appear at a lower one; the noise is white before the MTF.
 
     Parameters
     ----------
     spectrum
-        From :func:`intensity_spectrum`.
+        From :func:`intensity_spectrum`, on at least twice the camera's pixels.
     detector
         Camera and dose; counts per pixel are Poisson with mean ``dose x pixel area x intensity``.
     generator
@@ -188,28 +192,32 @@ def record(spectrum: torch.Tensor, detector: Detector, generator: torch.Generato
         Images (N, pixels, pixels), float32, in units of the incident intensity.
     """
     _check_field(detector)
-    fine, device = spectrum.shape[-2], spectrum.device
-    integrated = torch.fft.irfft2(spectrum * _pixel_transfer(detector, fine, device), s=(fine, fine))
-    step = fine // detector.pixels
-    image = integrated[..., ::step, ::step].clamp(min=0.0)
-    if detector.dose_e_A2 is not None:
-        mean_counts = detector.dose_e_A2 * detector.pixel_size_A**2
-        image = torch.poisson(image * mean_counts, generator=generator) / mean_counts
-    qx = _frequencies(detector.pixels, device)[:, None]
-    qy = torch.fft.rfftfreq(detector.pixels, detector.pixel_size_A, device=device)
-    transfer = mtf(detector, torch.hypot(qx, qy))
-    return torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=image.shape[-2:])
+    n, device = detector.pixels, spectrum.device
+    # Finer detail than the sampling frequency is taken as lost in the scintillator.
+    seen = torch.zeros(len(spectrum), 2 * n, n + 1, dtype=spectrum.dtype, device=device)
+    for rows in (slice(0, n), slice(1 - n, None)):
+        seen[:, rows, :n] = spectrum[:, rows, :n] * (2 * n / spectrum.shape[-2]) ** 2
+    integrated, blurred = _camera_transfer(detector, device)
+    image = torch.fft.irfft2(seen * blurred)[:, ::2, ::2]
+    if detector.dose_e_A2 is None:
+        return image
+    arriving = torch.fft.irfft2(seen * integrated)[:, ::2, ::2].clamp(min=0.0)
+    mean_counts = detector.dose_e_A2 * detector.pixel_size_A**2
+    noise = torch.poisson(arriving * mean_counts, generator=generator) / mean_counts - arriving
+    qx = _frequencies(n, device)[:, None]
+    qy = torch.fft.rfftfreq(n, detector.pixel_size_A, device=device)
+    return image + torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(detector, torch.hypot(qx, qy)))
 
 
 @lru_cache(maxsize=16)
-def _pixel_transfer(detector: Detector, fine: int, device: torch.device) -> torch.Tensor:
-    """Integration over a pixel as a factor on the spectrum (fine, fine // 2 + 1) of the intensity."""
-    qx, qy = _frequencies(fine, device)[:, None], torch.fft.rfftfreq(fine, FIELD_A / fine, device=device)
+def _camera_transfer(detector: Detector, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factors (2 pixels, pixels + 1) on the intensity's spectrum: integration over a pixel, and with it the MTF."""
+    n = 2 * detector.pixels
+    qx, qy = _frequencies(n, device)[:, None], torch.fft.rfftfreq(n, FIELD_A / n, device=device)
     pixel = torch.sinc(qx * detector.pixel_size_A) * torch.sinc(qy * detector.pixel_size_A)
-    # Finer detail than the sampling frequency is taken as lost in the scintillator.
-    pixel = pixel * (torch.maximum(qx.abs(), qy.abs()) <= 1 / detector.pixel_size_A)
     # Pixel centres lie half a pixel from their corners; the field's origin is a corner of pixel (0, 0).
-    return pixel * torch.exp(1j * torch.pi * detector.pixel_size_A * (qx + qy))
+    pixel = pixel * torch.exp(1j * torch.pi * detector.pixel_size_A * (qx + qy))
+    return pixel, pixel * mtf(detector, torch.hypot(qx, qy))
 
 
 def turn(waves: torch.Tensor, angle_deg: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import ImageSet, load_images, make_images, save_images
 from nanoshape_lib.models import Architecture
-from nanoshape_lib.paths import GENERATED, MANIFEST
+from nanoshape_lib.paths import GENERATED, read_manifest
 from nanoshape_lib.profiles import ArchitectureStudy, Profile, SamplingStudy
 from nanoshape_lib.training import TrainingConfig, fit, predict
 
@@ -30,8 +30,9 @@ def _key(*words: str) -> str:
 
 
 def _folder(profile: Profile) -> Path:
-    """Where a profile's waves are kept: another design, other code or other shipped data give another folder."""
-    key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.dataset"), MANIFEST.read_text())
+    """Where a profile's waves are kept: another design, other code or other carbon give another folder."""
+    carbon = [digest for name, digest in read_manifest().items() if name.startswith("carbon/")]
+    key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.dataset"), *carbon)
     return GENERATED / f"{profile.name}-seed{profile.dataset.seed}-{key}"
 
 

@@ -122,6 +122,21 @@ def test_a_url_of_no_known_kind_is_refused(tiny_design):
         generate(tiny_design, "carrier-pigeon://x", workers=0)
 
 
+def test_as_many_processes_start_as_are_asked_for(tiny_design, tmp_path, monkeypatch):
+    started = []
+    real = dataset.LocalCluster
+
+    def cluster(**options):
+        made = real(**options)
+        started.append(len(made.workers))
+        return made
+
+    monkeypatch.setattr(dataset, "LocalCluster", cluster)
+    for workers in (1, 3):
+        generate(tiny_design, tmp_path / f"{workers}.zarr", workers=workers)
+    assert started == [1, 3]
+
+
 def test_a_negative_number_of_workers_is_refused(tiny_design, tmp_path):
     with pytest.raises(NanoshapeError, match="workers is -1, but must not be negative"):
         generate(tiny_design, tmp_path / "waves.zarr", workers=-1)
