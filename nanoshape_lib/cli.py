@@ -1,5 +1,7 @@
 """The library from a shell: ``nanoshape --help``."""
 
+import math
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,6 +166,42 @@ def train(
     _, card = fit(config, make_images(waves, "train", turned=True), make_images(waves, "validation"), folder)
     accuracy = card["history"][card["best_epoch"] - 1]["validation_accuracy"]
     typer.echo(f"{folder}/weights.safetensors: validation accuracy {accuracy:.3f} at epoch {card['best_epoch']}.")
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="architectures, sampling or best.")],
+    profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
+    seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    max_hours: Annotated[float, typer.Option(help="No epoch begins after so many hours.")] = math.inf,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the tables; by default data/results for the profile paper.")
+    ] = None,
+) -> None:
+    """Train what a study lacks and write its tables; the same command again goes on."""
+    from nanoshape_lib import campaign
+    from nanoshape_lib.paths import DATA, GENERATED
+    from nanoshape_lib.profiles import load_profile
+    from nanoshape_lib.results import RESULTS
+    from nanoshape_lib.studies import architecture_runs, sampling_runs
+
+    studies = {"architectures": architecture_runs, "sampling": sampling_runs, "best": None}
+    if name not in studies:
+        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(studies)}")
+    if not max_hours > 0:
+        raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
+    deadline = time.monotonic() + 3600 * max_hours
+    settings = load_profile(profile, seed).on_device(device)
+    whole = profile == "paper" and seed == 0
+    folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
+    runs = studies[name]
+    if runs is None:
+        weights = DATA / "weights" if whole and output is None else folder / "weights"
+        finished, expected = campaign.best_study(settings, deadline, folder, weights)
+    else:
+        finished, expected = campaign.trainings_study(name, settings, runs(settings), deadline, folder)
+    typer.echo(f"{folder}/{name}.csv holds {finished} of {expected} trainings.")
 
 
 @app.command()

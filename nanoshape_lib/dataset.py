@@ -33,9 +33,11 @@ from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
 
 CONNECT_SECONDS = 5
 TRIAL_WAVES = 5
-# Dask's own environment for processes also has malloc return all memory at once, which costs a quarter of the time.
+# Dask's own settings have malloc return all memory at once, which costs a quarter of the time, and sample every
+# worker's stack a hundred times a second.
 PROCESSES = {
     "distributed.worker.daemon": True,
+    "distributed.worker.profile.enabled": False,
     "distributed.nanny.pre-spawn-environ": dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
     ),

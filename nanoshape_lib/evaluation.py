@@ -51,6 +51,37 @@ def by_particle(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
     return predictions_table(table.iloc[first], means)
 
 
+def by_subset(table: pd.DataFrame, logits: np.ndarray, images: int, seed: int = 0) -> pd.DataFrame:
+    """Predictions from the mean logits of so many images of one group.
+
+    The images of every group are dealt at random into as many parts as they fill; each part is a row.
+
+    Raises
+    ------
+    NanoshapeError
+        If a group has fewer images.
+    """
+    groups, inverse = np.unique(table["group"], return_inverse=True)
+    least = np.bincount(inverse).min()
+    if not 1 <= images <= least:
+        raise NanoshapeError(f"images is {images}, but must be between 1 and {least}, what each group has")
+    order = np.random.default_rng(seed).permutation(len(table))
+    rank = np.empty(len(table), int)
+    rank[order] = pd.Series(inverse[order]).groupby(inverse[order]).cumcount()
+    part = rank // images
+    used = part < np.bincount(inverse)[inverse] // images
+    parts = table[used].assign(group=(inverse * len(table) + part)[used])
+    result = by_particle(parts, logits[used])
+    return result.assign(group=groups[result["group"] // len(table)])
+
+
+def confusion_counts(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Number of images of every pair of shapes: columns ``expected``, ``predicted`` and ``images``, 25 rows."""
+    counts = count_confusions(predictions["label"], predictions["predicted"], labels=list(Shape))
+    pairs = [(int(expected), int(predicted)) for expected in Shape for predicted in Shape]
+    return pd.DataFrame(pairs, columns=["expected", "predicted"]).assign(images=counts.ravel())
+
+
 def confusion_matrix(predictions: pd.DataFrame) -> np.ndarray:
     """Shares (5, 5): row = true shape, column = predicted shape; each row with an image in it sums to one."""
     counts = count_confusions(predictions["label"], predictions["predicted"], labels=list(Shape)).astype(float)

@@ -38,8 +38,20 @@ class SamplingStudy(BaseModel):
     batch_size: int = Field(ge=1)
 
 
+class FreshTraining(BaseModel):
+    """Training images of the best network that are drawn anew for each pass; see :class:`FreshImages`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images_per_wave: int = Field(ge=1)
+    passes: int = Field(ge=1)
+
+
 class Profile(BaseModel):
-    """One profile: data set, best network, the two studies and the grids of the convergence table."""
+    """One profile: data set, best network, the two studies and the grids of the convergence table.
+
+    Without ``fresh`` the best network learns from the same images in every epoch.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +59,7 @@ class Profile(BaseModel):
     summary: str
     dataset: DatasetDesign
     best: TrainingConfig
+    fresh: FreshTraining | None = None
     architectures: ArchitectureStudy
     sampling: SamplingStudy
     convergence_grids: tuple[tuple[float, float], ...]
@@ -57,6 +70,10 @@ class Profile(BaseModel):
             raise NanoshapeError(f"seed is {seed}, but must not be negative")
         dataset = self.dataset.model_copy(update={"seed": seed})
         return self.model_copy(update={"dataset": dataset, "best": self.best.model_copy(update={"seed": seed})})
+
+    def on_device(self, device: str) -> "Profile":
+        """The same profile, its networks trained on another device."""
+        return self.model_copy(update={"best": self.best.model_copy(update={"device": device})})
 
     @property
     def stamp(self) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from nanoshape_lib.dataset import SPLITS, Store, generate
+from nanoshape_lib.dataset import SPLITS, Split, Store, generate
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
 from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import ImageSet, load_images, make_images, save_images
+from nanoshape_lib.imageset import FreshImages, ImageSet, load_images, make_images, save_images
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import GENERATED, read_manifest
 from nanoshape_lib.profiles import ArchitectureStudy, Profile, SamplingStudy
@@ -41,16 +41,20 @@ def prepared_store(profile: Profile) -> Store:
     return generate(profile.dataset, _folder(profile) / "waves.zarr", check=False)
 
 
-def image_sets(profile: Profile, store: Store) -> ImageSets:
-    """The profile's ``train``, ``validation`` and ``test`` images, formed at the first call.
+def image_set(profile: Profile, store: Store, split: Split) -> ImageSet:
+    """The profile's images of one split, formed at the first call.
 
     Training images are turned in their plane, each by its own angle; the others are left as they are.
     """
     folder = _folder(profile) / f"images-{_key(code_hash('nanoshape_lib.imageset'))}"
-    for split in SPLITS:
-        if not (folder / split).exists():
-            save_images(make_images(store, split, turned=split == "train"), folder / split)
-    return {split: load_images(folder / split) for split in SPLITS}
+    if not (folder / split).exists():
+        save_images(make_images(store, split, turned=split == "train"), folder / split)
+    return load_images(folder / split)
+
+
+def image_sets(profile: Profile, store: Store) -> ImageSets:
+    """The profile's ``train``, ``validation`` and ``test`` images; see :func:`image_set`."""
+    return {split: image_set(profile, store, split) for split in SPLITS}
 
 
 def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
@@ -79,9 +83,25 @@ def train_and_test(
     return card, np.load(path)
 
 
-def best_network(profile: Profile, sets: ImageSets) -> tuple[nn.Module, dict]:
-    """The profile's best network, trained on every training image."""
-    return train_once(profile, profile.best, sets, np.arange(len(sets["train"])))
+def best_network(
+    profile: Profile, store: Store, architecture: Architecture | None = None, deadline: float = math.inf
+) -> tuple[nn.Module, dict]:
+    """The profile's best network, or another architecture trained like it.
+
+    It learns from every training image; or, where the profile asks for fresh ones, from images drawn
+    anew for each pass over the exit waves.
+    """
+    config = profile.best if architecture is None else profile.best.model_copy(update={"architecture": architecture})
+    validation = image_set(profile, store, "validation")
+    key = _key(config.model_dump_json(), repr(profile.fresh))
+    code = _key(code_hash("nanoshape_lib.imageset", "nanoshape_lib.training"))
+    train: ImageSet | FreshImages
+    if profile.fresh is None:
+        train = image_set(profile, store, "train")
+    else:
+        passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.imageset'))}"
+        train = FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
+    return fit(config, train, validation, _folder(profile) / f"best-{code}" / f"{config.architecture}-{key}", deadline)
 
 
 def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarray:
@@ -153,7 +173,7 @@ def architecture_study(profile: Profile, sets: ImageSets, deadline: float = math
     """
     runs = architecture_runs(profile)
     return pd.DataFrame(
-        [_result(card, logits, sets["test"].table) for card, logits in finished(profile, runs, sets, deadline)]
+        [result_row(card, logits, sets["test"].table) for card, logits in finished(profile, runs, sets, deadline)]
     )
 
 
@@ -211,7 +231,7 @@ def whole_series(profile: Profile, images: int) -> np.ndarray:
     return choose_rows(profile, images // series, series)
 
 
-def _result(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
+def result_row(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
     """One row of the table of figure S1."""
     accuracy, low, high = accuracy_interval(predictions_table(test, logits))
     return {

@@ -13,7 +13,9 @@ from nanoshape_lib.evaluation import (
     accuracy_interval,
     bootstrap_confusions,
     by_particle,
+    by_subset,
     calibration_error,
+    confusion_counts,
     confusion_matrix,
     fit_temperature,
     paired_difference,
@@ -185,3 +187,28 @@ def test_temperature_of_an_overconfident_predictor_is_recovered():
     rest = table_of(labels[20_000:])
     assert calibration_error(predictions_table(rest, loud[20_000:])) > 0.1
     assert calibration_error(predictions_table(rest, loud[20_000:], temperature)) < 0.015
+
+
+def test_decisions_from_parts_of_a_focal_series_use_every_image_at_most_once():
+    rng = np.random.default_rng(0)
+    groups, labels = np.repeat(np.arange(6), 7), np.repeat(np.arange(6) % 5, 7)
+    logits = rng.normal(size=(42, 5)) + 2 * np.eye(5)[labels]
+    order = rng.permutation(42)
+    table = pd.DataFrame({"group": groups, "label": labels}).iloc[order].reset_index(drop=True)
+    whole = by_subset(table, logits[order], 7)
+    assert whole["correct"].to_numpy() == pytest.approx(by_particle(table, logits[order])["correct"])
+    single = by_subset(table, logits[order], 1)
+    assert single["correct"].mean() == predictions_table(table, logits[order])["correct"].mean()
+    thirds = by_subset(table, logits[order], 3)
+    assert (thirds.groupby("group").size() == 2).all() and len(thirds) == 12
+    with pytest.raises(NanoshapeError, match="images is 8, but must be between 1 and 7"):
+        by_subset(table, logits[order], 8)
+
+
+def test_confusion_counts_are_those_of_the_matrix():
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"group": np.arange(60), "label": rng.integers(5, size=60)})
+    predictions = predictions_table(table, rng.normal(size=(60, 5)))
+    counts = confusion_counts(predictions)["images"].to_numpy().reshape(5, 5)
+    assert counts.sum() == 60
+    assert counts / counts.sum(axis=1, keepdims=True) == pytest.approx(confusion_matrix(predictions))

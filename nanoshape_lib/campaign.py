@@ -1,0 +1,143 @@
+"""Studies whose results are shipped: train what is missing, and keep what is there after every training."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
+from nanoshape_lib.evaluation import (
+    accuracy_interval,
+    by_subset,
+    calibration_error,
+    confusion_counts,
+    fit_temperature,
+    predictions_table,
+)
+from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.models import Architecture, save_weights
+from nanoshape_lib.profiles import Profile
+from nanoshape_lib.results import load_results, provenance, save_results
+from nanoshape_lib.shapes import Shape
+from nanoshape_lib.studies import (
+    Run,
+    best_network,
+    image_set,
+    image_sets,
+    prepared_store,
+    result_row,
+    train_and_test,
+)
+from nanoshape_lib.training import predict
+
+BEST: tuple[Architecture, ...] = ("cnn6", "resnet34")
+DECISIONS = (1, 2, 4, 7, 14)
+RUN = ["architecture", "train_images", "train_waves", "seed"]
+
+
+def _done(name: str, profile: Profile, folder: Path) -> list[pd.DataFrame]:
+    """Tables of an earlier call with the same design: trainings, right images of each particle, confusions."""
+    names = [name, f"{name}_particles", f"{name}_confusions"]
+    if not all((folder / f"{each}.csv").is_file() for each in names):
+        return [pd.DataFrame(), pd.DataFrame(), pd.DataFrame()]
+    tables, origins = zip(*(load_results(each, folder) for each in names), strict=True)
+    if origins[0]["profile"] != profile.model_dump(mode="json"):
+        raise NanoshapeError(f"{folder}/{name}.csv is of another design; name another folder, or move it away")
+    return list(tables)
+
+
+def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: float, folder: Path) -> tuple[int, int]:
+    """Train the networks of figure S1 or S2 that are missing.
+
+    After every training three tables are written: ``NAME``, one row a training, see
+    :func:`nanoshape_lib.studies.architecture_study`; ``NAME_particles``, how many images of each particle
+    of the test set each training gets right; and ``NAME_confusions``.
+
+    Parameters
+    ----------
+    name
+        Name of the tables.
+    profile
+        The profile.
+    runs
+        The trainings.
+    deadline
+        Value of ``time.monotonic()`` [s] after which no further epoch begins.
+    folder
+        Where the tables are.
+
+    Returns
+    -------
+    finished, expected
+        Numbers of trainings.
+
+    Raises
+    ------
+    NanoshapeError
+        If the tables in the folder are of another design.
+    """
+    table, particles, confusions = _done(name, profile, folder)
+    sets = image_sets(profile, prepared_store(profile))
+    test, code = sets["test"].table, code_hash("nanoshape_lib.studies")[:12]
+    if particles.empty:
+        particles = pd.DataFrame({"group": test["group"].unique()})
+    for config, rows in runs:
+        waves = sets["train"].table["group"].to_numpy()[rows]
+        run = dict(zip(RUN, (config.architecture, len(rows), len(np.unique(waves)), config.seed), strict=True))
+        column = "-".join(str(part) for part in run.values())
+        if column in particles:
+            continue
+        try:
+            card, logits = train_and_test(profile, config, sets, rows, deadline)
+        except OutOfTime:
+            break
+        predictions = predictions_table(test, logits)
+        right = predictions.groupby("group")["correct"].sum()
+        table = pd.concat([table, pd.DataFrame([result_row(card, logits, test) | {"code": code}])], ignore_index=True)
+        particles[column] = particles["group"].map(right)
+        confusions = pd.concat([confusions, confusion_counts(predictions).assign(**run)], ignore_index=True)
+        origin = provenance(profile, len(runs), len(table), table["seconds"].sum() / 3600, config.device)
+        for ending, each in (("_confusions", confusions), ("_particles", particles), ("", table)):
+            save_results(name + ending, each, origin, folder)
+    return len(table), len(runs)
+
+
+def best_study(profile: Profile, deadline: float, folder: Path, weights: Path) -> tuple[int, int]:
+    """Train the best networks, open the test set, and write results and weights.
+
+    The tables are ``best_ARCHITECTURE``, one row a test image with its logits ``z0`` to ``z4``, and ``best``:
+    accuracy with its group-bootstrap interval for decisions from the mean logits of 1, 2, ... images of one
+    particle, and the calibration error of single images before and after temperature scaling, which is
+    fitted on the validation set.
+    """
+    store = prepared_store(profile)
+    rows, seconds = [], 0.0
+    for architecture in BEST:
+        try:
+            model, card = best_network(profile, store, architecture, deadline)
+        except OutOfTime:
+            break
+        validation, test = (image_set(profile, store, split) for split in ("validation", "test"))
+        temperature = fit_temperature(predict(model, validation.images), validation.labels.numpy())
+        logits = predict(model, test.images)
+        seconds += card["seconds"]
+        single = calibration_error(predictions_table(test.table, logits))
+        scaled = calibration_error(predictions_table(test.table, logits, temperature))
+        series = len(profile.dataset.defoci_A)
+        shared = {"temperature": temperature, "calibration_error": single, "calibration_error_scaled": scaled}
+        decisions = []
+        for images in [count for count in DECISIONS if count <= series]:
+            interval = accuracy_interval(by_subset(test.table, logits, images))
+            accuracy = dict(zip(("accuracy", "low", "high"), interval, strict=True))
+            decisions.append({"architecture": architecture, "images": images} | accuracy | shared)
+        rows += decisions
+        origin = provenance(profile, len(BEST), len(rows), seconds / 3600, profile.best.device)
+        outputs = test.table[["group", "label", "size_A", "defocus_A", "contrast"]].assign(
+            **{f"z{shape.value}": logits[:, shape] for shape in Shape}
+        )
+        save_results(f"best_{architecture}", outputs, origin, folder)
+        save_results("best", pd.DataFrame(rows), origin, folder)
+        weights.mkdir(parents=True, exist_ok=True)
+        made = {"temperature": temperature, "test_accuracy": decisions[0]["accuracy"], "profile": origin["profile"]}
+        save_weights(model, card | made, weights / f"{architecture}.safetensors")
+    return len({row["architecture"] for row in rows}), len(BEST)
