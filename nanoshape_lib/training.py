@@ -1,6 +1,7 @@
 """Training: one loop for every network, with checkpoints and early stopping on the validation set."""
 
 import math
+import os
 import time
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import trange
 
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
@@ -51,6 +53,21 @@ def symmetry_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return out
 
 
+def _join_processes(device: str) -> str:
+    """Join the other processes that ``torchrun`` started, if any; returns the device of this one."""
+    if "WORLD_SIZE" not in os.environ:
+        return device
+    on_card = device.startswith("cuda")
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if on_card else "gloo")
+    return f"cuda:{os.environ['LOCAL_RANK']}" if on_card else device
+
+
+def _place() -> tuple[int, int]:
+    """Number of this process, and of all that train together."""
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
 def fit(
     config: TrainingConfig,
     train: ImageSet | FreshImages,
@@ -61,6 +78,9 @@ def fit(
     """Train a network, or take up again where an interrupted training stopped.
 
     The weights kept are those of the epoch with the lowest validation loss. The test set plays no part.
+    Started by ``torchrun`` in several processes, each computes its share of every batch, and the first of
+    them writes. The weights are those of one process to rounding, unless the network has batch
+    normalisation, which sees the share alone.
 
     Parameters
     ----------
@@ -91,21 +111,23 @@ def fit(
         model, card = load_weights(weights)
         _check_same(config, card["config"], folder)
         return model.to(config.device), card
-    folder.mkdir(parents=True, exist_ok=True)
     run = _Run(config, train, validation)
-    checkpoint = folder / "checkpoint.pt"
+    writes, checkpoint = run.rank == 0, folder / "checkpoint.pt"
+    if writes:
+        folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         run.restore(torch.load(checkpoint, weights_only=True), folder)
-    with trange(config.epochs, initial=run.epoch, desc=config.architecture, unit="epoch") as bar:
+    with trange(config.epochs, initial=run.epoch, desc=config.architecture, unit="epoch", disable=not writes) as bar:
         while run.epoch < config.epochs and run.epoch - run.best_epoch < config.patience:
-            if time.monotonic() > deadline:
+            if run.any_late(time.monotonic() > deadline):
                 raise OutOfTime(f"{folder} has {run.epoch} of {config.epochs} epochs; the same command goes on")
             run.train_epoch()
             bar.set_postfix({key: f"{value:.3f}" for key, value in run.history[-1].items() if key != "epoch"})
             bar.update()
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(run.state(), partial)
-            partial.replace(checkpoint)
+            if writes:
+                partial = checkpoint.with_suffix(".partial")
+                torch.save(run.state(), partial)
+                partial.replace(checkpoint)
     run.model.load_state_dict(run.best_weights)
     card = {
         "architecture": config.architecture,
@@ -118,8 +140,9 @@ def fit(
         "history": run.history,
         "versions": {"torch": torch.__version__},
     }
-    save_weights(run.model, card, weights)
-    checkpoint.unlink(missing_ok=True)
+    if writes:
+        save_weights(run.model, card, weights)
+        checkpoint.unlink(missing_ok=True)
     return run.model.eval(), card
 
 
@@ -149,7 +172,14 @@ class _Run:
     def __init__(self, config: TrainingConfig, train: ImageSet | FreshImages, validation: ImageSet):
         self.config, self.train, self.validation = config, train, validation
         torch.manual_seed(config.seed)
-        self.model = build_model(config.architecture).to(config.device).to(memory_format=torch.channels_last)
+        self.device = _join_processes(config.device)
+        self.rank, self.ranks = _place()
+        if config.batch_size % self.ranks:
+            raise NanoshapeError(
+                f"batch_size is {config.batch_size}, but must be a multiple of {self.ranks}, the number of processes"
+            )
+        self.model = build_model(config.architecture).to(self.device).to(memory_format=torch.channels_last)
+        self.shared = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -178,12 +208,17 @@ class _Run:
             images = train.images[rows]
             if config.augment:
                 images = symmetry_augment(images, self.generator)
-            loss = self.loss(_forward(self.model, images, config.device).float(), labels[rows].to(config.device))
+            mine = slice(self.rank, None, self.ranks)
+            outputs = _forward(self.shared, images[mine], self.device).float()
+            loss = self.loss(outputs, labels[rows][mine].to(self.device))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
             self.schedule.step()
             losses.append(loss.detach())
+        train_loss = torch.stack(losses).mean()
+        if self.ranks > 1:
+            distributed.all_reduce(train_loss, distributed.ReduceOp.SUM)
         logits = torch.as_tensor(predict(self.model, self.validation.images))
         truth = self.validation.labels
         validation_loss = float(self.loss(logits, truth))
@@ -194,12 +229,19 @@ class _Run:
         self.history.append(
             {
                 "epoch": self.epoch,
-                "train_loss": float(torch.stack(losses).mean()),
+                "train_loss": float(train_loss) / self.ranks,
                 "validation_loss": validation_loss,
                 "validation_accuracy": float((logits.argmax(1) == truth).float().mean()),
                 "seconds": time.perf_counter() - start,
             }
         )
+
+    def any_late(self, late: bool) -> bool:
+        """Whether the time is up in any of the processes, so that all stop together."""
+        flag = torch.tensor(float(late), device=self.device)
+        if self.ranks > 1:
+            distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
 
     def state(self) -> dict:
         """What a checkpoint holds."""

@@ -1,5 +1,8 @@
 """Training on problems so small that the answer is known."""
 
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -9,7 +12,8 @@ import torch
 
 from nanoshape_lib import training
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.imageset import ImageSet, save_images
+from nanoshape_lib.models import load_weights
 from nanoshape_lib.training import TrainingConfig, fit, history_table, predict, symmetry_augment
 
 
@@ -86,6 +90,40 @@ def test_an_interrupted_training_ends_with_the_same_weights(sets, tmp_path, monk
     assert same_weights(whole, resumed)
     assert [row["epoch"] for row in card["history"]] == [1, 2]
     assert not (tmp_path / "stopped" / "checkpoint.pt").exists()
+
+
+TOGETHER = """
+import torch
+from nanoshape_lib import training
+from nanoshape_lib.imageset import load_images
+
+torch.set_num_threads(1)
+training.low_precision = lambda device: False
+config = training.TrainingConfig(architecture="cnn4", epochs=2, batch_size=8)
+training.fit(config, load_images("train"), load_images("validation"), "run")
+"""
+
+
+def test_two_processes_train_the_network_of_one(sets, tmp_path, monkeypatch):
+    for name, images in zip(("train", "validation"), sets, strict=True):
+        save_images(images, tmp_path / name)
+    (tmp_path / "together.py").write_text(TOGETHER)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "together.py"]
+    subprocess.run(launch, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    two, card = load_weights(tmp_path / "run/weights.safetensors")
+    monkeypatch.setattr(training, "low_precision", lambda device: False)
+    one, alone = fit(config_of(), *sets, tmp_path / "alone")
+    for first, second in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.allclose(first, second, rtol=1e-3, atol=1e-5)
+    losses = ["train_loss", "validation_loss"]
+    assert np.allclose(history_table(card)[losses], history_table(alone)[losses], rtol=1e-4)
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_place", lambda: (0, 3))
+    with pytest.raises(NanoshapeError, match="batch_size is 8, but must be a multiple of 3, the number of processes"):
+        fit(config_of(), *sets, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_training_is_loaded_and_not_repeated(sets, tmp_path, monkeypatch):
