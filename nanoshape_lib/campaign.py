@@ -36,12 +36,16 @@ RUN = ["architecture", "train_images", "train_waves", "seed"]
 
 
 def _done(name: str, profile: Profile, folder: Path) -> list[pd.DataFrame]:
-    """Tables of an earlier call with the same design: trainings, right images of each particle, confusions."""
+    """Tables of an earlier call: trainings, right images of each particle, confusions.
+
+    More sizes, seeds or networks may be asked for than then, but not another data set or other epochs.
+    """
     names = [name, f"{name}_particles", f"{name}_confusions"]
     if not all((folder / f"{each}.csv").is_file() for each in names):
         return [pd.DataFrame(), pd.DataFrame(), pd.DataFrame()]
     tables, origins = zip(*(load_results(each, folder) for each in names), strict=True)
-    if origins[0]["profile"] != profile.model_dump(mode="json"):
+    then, now = origins[0]["profile"], profile.model_dump(mode="json")
+    if then["dataset"] != now["dataset"] or any(then[name][key] != now[name][key] for key in ("epochs", "batch_size")):
         raise NanoshapeError(f"{folder}/{name}.csv is of another design; name another folder, or move it away")
     return list(tables)
 

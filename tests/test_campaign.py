@@ -61,8 +61,10 @@ def test_tables_of_another_design_are_not_touched(profile, tmp_path):
     runs = architecture_runs(profile)[:1]
     campaign.trainings_study("architectures", profile, runs, math.inf, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(NanoshapeError, match=r"architectures.csv is of another design; name another folder"):
-        campaign.trainings_study("architectures", profile.with_seed(1), runs, math.inf, tmp_path)
+    longer = profile.model_copy(update={"architectures": profile.architectures.model_copy(update={"epochs": 7})})
+    for other in (profile.with_seed(1), longer):
+        with pytest.raises(NanoshapeError, match=r"architectures.csv is of another design; name another folder"):
+            campaign.trainings_study("architectures", other, runs, math.inf, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
