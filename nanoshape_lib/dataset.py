@@ -33,8 +33,7 @@ from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
 
 CONNECT_SECONDS = 5
 TRIAL_WAVES = 5
-# Dask's own settings have malloc return all memory at once, which costs a quarter of the time, and sample every
-# worker's stack a hundred times a second.
+# Dask's own settings return all memory at once, a quarter of the time, and sample stacks a hundred times a second.
 PROCESSES = {
     "distributed.worker.daemon": True,
     "distributed.worker.profile.enabled": False,

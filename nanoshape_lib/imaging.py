@@ -173,9 +173,8 @@ def mtf(detector: Detector, frequency_per_A: torch.Tensor) -> torch.Tensor:
 def record(spectrum: torch.Tensor, detector: Detector, generator: torch.Generator | None = None) -> torch.Tensor:
     """What the camera records: integration over its pixels, counting statistics, and its MTF.
 
-    Electrons are counted where they arrive, and the scintillator spreads the light of each before the
-    pixels sample it. Hence fringes finer than two pixels are damped by the MTF at their own frequency,
-    and only then appear at a lower one; the noise is white before the MTF.
+    Electrons are counted where they arrive; the scintillator spreads their light before the pixels sample
+    it. Hence fringes finer than two pixels are damped at their own frequency and then appear at a lower one.
 
     Parameters
     ----------
@@ -285,11 +284,7 @@ def form_images(
 
 
 def focal_series(
-    wave: np.ndarray,
-    defoci_A: np.ndarray,
-    microscope: Microscope,
-    detector: Detector,
-    seed: int = 0,
+    wave: np.ndarray, defoci_A: np.ndarray, microscope: Microscope, detector: Detector, seed: int = 0
 ) -> np.ndarray:
     """Images (N, pixels, pixels) [incident intensity] of one exit wave at N defoci [Å], positive underfocus."""
     defoci = torch.as_tensor(np.asarray(defoci_A), dtype=torch.float32)

@@ -18,10 +18,8 @@ from nanoshape_lib.errors import NanoshapeError
 
 GOLD_LATTICE_CONSTANT_A = 4.078
 """Edge of the cubic cell of gold at room temperature [Å]."""
-
 GOLD_ATOMIC_VOLUME_A3 = GOLD_LATTICE_CONSTANT_A**3 / 4
 """Volume per atom of bulk gold [Å³]: the fcc cell holds four atoms."""
-
 GOLD_NEIGHBOUR_DISTANCE_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(2)
 """Nearest-neighbour distance of bulk gold [Å]."""
 
@@ -256,8 +254,7 @@ def _cluster(shape: Shape, order: int) -> Atoms:
         return Octahedron("Au", 2 * order + 1, cutoff=order, **lattice)
     if shape is Shape.TRUNCATED_OCTAHEDRON:
         return Octahedron("Au", 3 * order + 1, cutoff=order, **lattice)
-    # Layers are half a cell apart and counted from an atom; even numbers on both sides put atoms on the
-    # corners.
+    # Layers are half a cell apart, counted from an atom; even numbers on both sides put atoms on the corners.
     below, above = 2 * (order // 2), 2 * (order - order // 2)
     faces = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 0, 0), (0, -1, 0), (0, 0, -1)]
     return FaceCenteredCubic("Au", faces, [above] * 3 + [below] * 3, **lattice)
