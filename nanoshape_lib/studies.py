@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from torch import nn
 
 from nanoshape_lib.dataset import SPLITS, Split, Store, generate
-from nanoshape_lib.errors import NanoshapeError, OutOfTime
+from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import FreshImages, ImageSet, load_images, make_images, save_images
@@ -57,10 +56,14 @@ def image_sets(profile: Profile, store: Store) -> ImageSets:
     return {split: image_set(profile, store, split) for split in SPLITS}
 
 
+def _trained(profile: Profile, kind: str) -> Path:
+    """Where networks are kept; other code that forms images or trains gives another folder."""
+    return _folder(profile) / f"{kind}-{_key(code_hash('nanoshape_lib.imageset', 'nanoshape_lib.training'))}"
+
+
 def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
     key = _key(config.model_dump_json(), hashlib.sha256(rows.tobytes()).hexdigest())
-    code = _key(code_hash("nanoshape_lib.imageset", "nanoshape_lib.training"))
-    return _folder(profile) / f"runs-{code}" / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
+    return _trained(profile, "runs") / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
 
 
 def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray) -> tuple[nn.Module, dict]:
@@ -94,14 +97,13 @@ def best_network(
     config = profile.best if architecture is None else profile.best.model_copy(update={"architecture": architecture})
     validation = image_set(profile, store, "validation")
     key = _key(config.model_dump_json(), repr(profile.fresh))
-    code = _key(code_hash("nanoshape_lib.imageset", "nanoshape_lib.training"))
     train: ImageSet | FreshImages
     if profile.fresh is None:
         train = image_set(profile, store, "train")
     else:
         passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.imageset'))}"
         train = FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
-    return fit(config, train, validation, _folder(profile) / f"best-{code}" / f"{config.architecture}-{key}", deadline)
+    return fit(config, train, validation, _trained(profile, "best") / f"{config.architecture}-{key}", deadline)
 
 
 def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarray:
@@ -152,29 +154,15 @@ def sampling_runs(profile: Profile) -> list[Run]:
     ]
 
 
-def finished(
-    profile: Profile, runs: Iterable[Run], sets: ImageSets, deadline: float
-) -> Iterator[tuple[dict, np.ndarray]]:
-    """Card and test logits of one training after the other, until all are there or the time is up."""
-    for config, rows in runs:
-        try:
-            yield train_and_test(profile, config, sets, rows, deadline)
-        except OutOfTime:
-            return
-
-
-def architecture_study(profile: Profile, sets: ImageSets, deadline: float = math.inf) -> pd.DataFrame:
+def architecture_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     """Figure S1: every architecture at every training-set size, several trainings each, one row a training.
 
     The columns are architecture, train_images, train_waves, seed, parameters, epochs, val_accuracy,
     test_accuracy with its group-bootstrap interval test_low to test_high, test_particle_accuracy, seconds
-    and device. Trainings with the same seed see the same images in the same order. No epoch begins after
-    the ``deadline``, a value of ``time.monotonic()``; trainings that are not finished have no row.
+    and device. Trainings with the same seed see the same images in the same order.
     """
-    runs = architecture_runs(profile)
-    return pd.DataFrame(
-        [result_row(card, logits, sets["test"].table) for card, logits in finished(profile, runs, sets, deadline)]
-    )
+    trained = (train_and_test(profile, config, sets, rows) for config, rows in architecture_runs(profile))
+    return pd.DataFrame([result_row(card, logits, sets["test"].table) for card, logits in trained])
 
 
 def architecture_differences(
@@ -251,17 +239,18 @@ def result_row(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
     }
 
 
-def sampling_study(profile: Profile, sets: ImageSets, deadline: float = math.inf) -> pd.DataFrame:
+def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     """Figure S2: predictions for the test images after training on equal budgets of images, sampled differently.
 
     Returns
     -------
     DataFrame
-        The predictions of all trainings finished by the ``deadline``, one below the other, with the columns
-        ``defoci_per_wave``, ``waves`` and ``training`` in front.
+        The predictions of all trainings, one below the other, with the columns ``defoci_per_wave``, ``waves``
+        and ``training`` in front.
     """
     tables = []
-    for index, (card, logits) in enumerate(finished(profile, sampling_runs(profile), sets, deadline)):
+    for index, (config, rows) in enumerate(sampling_runs(profile)):
+        card, logits = train_and_test(profile, config, sets, rows)
         predictions = predictions_table(sets["test"].table, logits)
         predictions.insert(0, "defoci_per_wave", card["train_images"] // card["train_waves"])
         predictions.insert(1, "waves", card["train_waves"])
