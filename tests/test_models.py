@@ -33,9 +33,10 @@ def test_five_outputs_for_every_image(name):
 @each_plain
 def test_parameters_of_plain_networks_counted_by_hand(blocks, maps, channels):
     filters = [1, 16, 32, 64, 128, 256, 256][: blocks + 1]
-    convolutions = sum(9 * filters[i] * filters[i + 1] + filters[i + 1] for i in range(blocks))
+    convolutions = sum(9 * filters[i] * filters[i + 1] for i in range(blocks))
+    normalisations = 2 * sum(filters[1:])
     dense = (channels * maps**2 + 1) * 128 + (128 + 1) * 5
-    assert count_parameters(PlainCNN(blocks)) == convolutions + dense
+    assert count_parameters(PlainCNN(blocks)) == convolutions + normalisations + dense
 
 
 def test_parameters_of_resnet34_are_those_of_he_2016_with_one_channel_and_five_classes():

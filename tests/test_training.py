@@ -98,23 +98,26 @@ from nanoshape_lib import training
 from nanoshape_lib.imageset import load_images
 
 torch.set_num_threads(1)
+torch.nn.BatchNorm2d = lambda channels: torch.nn.Identity()
 training.low_precision = lambda device: False
 config = training.TrainingConfig(architecture="cnn4", epochs=2, batch_size=8)
 training.fit(config, load_images("train"), load_images("validation"), "run")
 """
 
 
-def test_two_processes_train_the_network_of_one(sets, tmp_path, monkeypatch):
+def test_two_processes_train_the_network_of_one_if_nothing_is_normalised_over_the_batch(sets, tmp_path, monkeypatch):
     for name, images in zip(("train", "validation"), sets, strict=True):
         save_images(images, tmp_path / name)
     (tmp_path / "together.py").write_text(TOGETHER)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "together.py"]
     subprocess.run(launch, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    monkeypatch.setattr(torch.nn, "BatchNorm2d", lambda channels: torch.nn.Identity())
     two, card = load_weights(tmp_path / "run/weights.safetensors")
     monkeypatch.setattr(training, "low_precision", lambda device: False)
     one, alone = fit(config_of(), *sets, tmp_path / "alone")
     for first, second in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
-        assert torch.allclose(first, second, rtol=1e-3, atol=1e-5)
+        # Adam divides by the gradient's own size: where that is rounding, so is the sign of the step.
+        assert (first - second).norm() < 0.01 * first.norm()
     losses = ["train_loss", "validation_loss"]
     assert np.allclose(history_table(card)[losses], history_table(alone)[losses], rtol=1e-4)
 
@@ -172,11 +175,11 @@ def test_the_kept_epoch_has_the_lowest_validation_loss(sets, tmp_path, monkeypat
 def test_early_stopping_looks_at_the_validation_set_alone(sets, tmp_path):
     """With labels no network can know, the validation loss soon rises while the training loss falls."""
     lying = stripes(20, 1, shuffled=True)
-    config = config_of(epochs=12, patience=2, learning_rate=3e-3)
+    config = config_of(epochs=40, patience=6, learning_rate=3e-3)
     _, card = fit(config, sets[0], lying, tmp_path)
     history = history_table(card)
-    assert len(history) < 12
-    assert card["best_epoch"] == history["validation_loss"].argmin() + 1 == len(history) - 2
+    assert len(history) < 40
+    assert card["best_epoch"] == history["validation_loss"].argmin() + 1 == len(history) - 6
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
 
 
