@@ -44,8 +44,11 @@ def _done(name: str, profile: Profile, folder: Path) -> list[pd.DataFrame]:
     if not all((folder / f"{each}.csv").is_file() for each in names):
         return [pd.DataFrame(), pd.DataFrame(), pd.DataFrame()]
     tables, origins = zip(*(load_results(each, folder) for each in names), strict=True)
-    then, now = origins[0]["profile"], profile.model_dump(mode="json")
-    if then["dataset"] != now["dataset"] or any(then[name][key] != now[name][key] for key in ("epochs", "batch_size")):
+    then, now = (
+        [each["dataset"], each["validation_waves"], *(each[name][key] for key in ("epochs", "steps", "batch_size"))]
+        for each in (origins[0]["profile"], profile.model_dump(mode="json"))
+    )
+    if then != now:
         raise NanoshapeError(f"{folder}/{name}.csv is of another design; name another folder, or move it away")
     return list(tables)
 

@@ -14,28 +14,33 @@ from nanoshape_lib.training import TrainingConfig
 PROFILES = NOTEBOOKS / "profiles"
 
 
-class ArchitectureStudy(BaseModel):
-    """Figure S1: training-set sizes (in images), and how many trainings of each network."""
+class Trainings(BaseModel):
+    """How the networks of a study are trained: for so many epochs, or more if they have too few steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trainings: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    steps: int = Field(1, ge=1, description="least number of batches that a training sees")
+    batch_size: int = Field(ge=1)
+
+    def epochs_of(self, images: int) -> int:
+        """Epochs of a training on so many images."""
+        return max(self.epochs, -(-self.steps // max(1, images // self.batch_size)))
+
+
+class ArchitectureStudy(Trainings):
+    """Figure S1: training-set sizes (in images), and how many trainings of each network."""
 
     architectures: tuple[Architecture, ...] = ("cnn4", "cnn5", "cnn6", "resnet34")
     train_images: tuple[int, ...]
-    trainings: int = Field(ge=1)
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
 
 
-class SamplingStudy(BaseModel):
+class SamplingStudy(Trainings):
     """Figure S2: one budget of images, split between defoci of a particle and particles."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int = Field(ge=1)
     defoci_per_wave: tuple[int, ...]
-    trainings: int = Field(ge=1)
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
 
 
 class FreshTraining(BaseModel):
@@ -50,7 +55,8 @@ class FreshTraining(BaseModel):
 class Profile(BaseModel):
     """One profile: data set, best network, the two studies and the grids of the convergence table.
 
-    Without ``fresh`` the best network learns from the same images in every epoch.
+    Without ``fresh`` the best network learns from the same images in every epoch. The studies choose their
+    epoch by the first ``validation_waves`` of the validation set, or by all of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +66,7 @@ class Profile(BaseModel):
     dataset: DatasetDesign
     best: TrainingConfig
     fresh: FreshTraining | None = None
+    validation_waves: int | None = Field(None, ge=1)
     architectures: ArchitectureStudy
     sampling: SamplingStudy
     convergence_grids: tuple[tuple[float, float], ...]

@@ -15,7 +15,7 @@ from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import FreshImages, ImageSet, load_images, make_images, save_images
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import GENERATED, read_manifest
-from nanoshape_lib.profiles import ArchitectureStudy, Profile, SamplingStudy
+from nanoshape_lib.profiles import Profile, Trainings
 from nanoshape_lib.training import TrainingConfig, fit, predict
 
 ImageSets = dict[str, ImageSet]
@@ -62,23 +62,30 @@ def _trained(profile: Profile, kind: str) -> Path:
 
 
 def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
-    key = _key(config.model_dump_json(), hashlib.sha256(rows.tobytes()).hexdigest())
+    key = _key(config.model_dump_json(), hashlib.sha256(rows.tobytes()).hexdigest(), str(profile.validation_waves))
     return _trained(profile, "runs") / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
 
 
 def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray) -> tuple[nn.Module, dict]:
     """Train on these rows of the training images, or load the network that an earlier call trained."""
-    folder = _run_folder(profile, config, rows)
-    return fit(config, sets["train"].take(rows), sets["validation"], folder)
+    return _fit(profile, config, sets, rows, math.inf)
+
+
+def _fit(
+    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float
+) -> tuple[nn.Module, dict]:
+    validation = sets["validation"]
+    if profile.validation_waves is not None:
+        validation = validation.take(np.arange(profile.validation_waves * len(profile.dataset.defoci_A)))
+    return fit(config, sets["train"].take(rows), validation, _run_folder(profile, config, rows), deadline)
 
 
 def train_and_test(
     profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
 ) -> tuple[dict, np.ndarray]:
     """The card of a training as by :func:`train_once`, and the logits for the test images, kept with its weights."""
-    folder = _run_folder(profile, config, rows)
-    model, card = fit(config, sets["train"].take(rows), sets["validation"], folder, deadline)
-    path = folder / "test_logits.npy"
+    model, card = _fit(profile, config, sets, rows, deadline)
+    path = _run_folder(profile, config, rows) / "test_logits.npy"
     if not path.exists():
         partial = path.with_name("partial.npy")
         np.save(partial, predict(model, sets["test"].images))
@@ -140,7 +147,7 @@ def architecture_runs(profile: Profile) -> list[Run]:
         (config, whole_series(profile, count))
         for count in study.train_images
         for name in study.architectures
-        for config in study_trainings(profile, name)
+        for config in study_trainings(profile, name, count)
     ]
 
 
@@ -150,7 +157,7 @@ def sampling_runs(profile: Profile) -> list[Run]:
     return [
         (config, choose_rows(profile, study.images // defoci, defoci))
         for defoci in study.defoci_per_wave
-        for config in _trainings(profile, study, profile.best.architecture)
+        for config in _trainings(profile, study, profile.best.architecture, study.images)
     ]
 
 
@@ -185,7 +192,7 @@ def architecture_differences(
                 np.stack(
                     [
                         train_and_test(profile, config, sets, whole_series(profile, count))[1].argmax(axis=1) == labels
-                        for config in study_trainings(profile, name)
+                        for config in study_trainings(profile, name, count)
                     ]
                 )
                 for name in (first, second)
@@ -195,16 +202,16 @@ def architecture_differences(
     return pd.DataFrame(rows, columns=["first", "second", "train_images", "difference", "low", "high"])
 
 
-def study_trainings(profile: Profile, name: Architecture) -> list[TrainingConfig]:
-    """The trainings of one architecture in figure S1."""
-    return _trainings(profile, profile.architectures, name)
+def study_trainings(profile: Profile, name: Architecture, images: int) -> list[TrainingConfig]:
+    """The trainings of one architecture on so many images in figure S1."""
+    return _trainings(profile, profile.architectures, name, images)
 
 
-def _trainings(profile: Profile, study: ArchitectureStudy | SamplingStudy, name: Architecture) -> list[TrainingConfig]:
+def _trainings(profile: Profile, study: Trainings, name: Architecture, images: int) -> list[TrainingConfig]:
     return [
         TrainingConfig(
             architecture=name,
-            epochs=study.epochs,
+            epochs=study.epochs_of(images),
             batch_size=study.batch_size,
             seed=profile.dataset.seed * 1000 + training,
             device=profile.best.device,

@@ -68,11 +68,20 @@ def test_the_seed_reaches_the_data_and_every_training():
     profiles = [load_profile("quick", seed) for seed in (0, 7)]
     assert [profile.dataset.seed for profile in profiles] == [0, 7]
     seeds = [
-        {profile.best.seed} | {config.seed for name in ARCHITECTURES for config in study_trainings(profile, name)}
+        {profile.best.seed} | {config.seed for name in ARCHITECTURES for config in study_trainings(profile, name, 64)}
         for profile in profiles
     ]
     assert not seeds[0] & seeds[1]
-    assert len(study_trainings(profiles[0], "cnn6")) == profiles[0].architectures.trainings
+    assert len(study_trainings(profiles[0], "cnn6", 64)) == profiles[0].architectures.trainings
+
+
+@each_profile
+def test_a_small_training_set_is_seen_in_more_epochs_and_never_in_fewer_steps_than_asked_for(name):
+    study = load_profile(name).architectures.model_copy(update={"steps": 1500, "epochs": 10, "batch_size": 64})
+    for images, steps_of_an_epoch in ((1400, 21), (22_400, 350), (30, 1)):
+        epochs = study.epochs_of(images)
+        assert epochs >= 10 and epochs * steps_of_an_epoch >= 1500
+        assert epochs == 10 or (epochs - 1) * steps_of_an_epoch < 1500
 
 
 @each_profile
