@@ -17,7 +17,7 @@ from nanoshape_lib.evaluation import (
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.models import Architecture, save_weights
 from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import load_results, provenance, save_results
+from nanoshape_lib.results import RESULTS, load_results, provenance, save_examples, save_results
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.studies import (
     Run,
@@ -32,6 +32,8 @@ from nanoshape_lib.training import predict
 
 BEST: tuple[Architecture, ...] = ("cnn6", "resnet34")
 DECISIONS = (1, 2, 4, 7, 14)
+LOGITS = [f"z{shape.value}" for shape in Shape]
+PARTICLE = ["group", "label", "size_A", "beam_x", "beam_y", "beam_z"]
 RUN = ["architecture", "train_images", "train_waves", "seed"]
 
 
@@ -110,12 +112,13 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
 
 
 def best_study(profile: Profile, deadline: float, folder: Path, weights: Path) -> tuple[int, int]:
-    """Train the best networks, open the test set, and write results and weights.
+    """Train the best networks, open the test set, and write results, examples and weights.
 
-    The tables are ``best_ARCHITECTURE``, one row a test image with its logits ``z0`` to ``z4``, and ``best``:
-    accuracy with its group-bootstrap interval for decisions from the mean logits of 1, 2, ... images of one
-    particle, and the calibration error of single images before and after temperature scaling, which is
-    fitted on the validation set.
+    The tables are ``best_particles``, what is known of each particle of the test set; ``best_ARCHITECTURE``,
+    one row a test image with its logits ``z0`` to ``z4``; ``best_ARCHITECTURE_examples``, see
+    :func:`nanoshape_lib.results.save_examples`; and ``best``: accuracy with its group-bootstrap interval for
+    decisions from the mean logits of 1, 2, ... images of one particle, and the calibration error of single
+    images before and after temperature scaling, which is fitted on the validation set.
     """
     store = prepared_store(profile)
     rows, seconds = [], 0.0
@@ -128,23 +131,48 @@ def best_study(profile: Profile, deadline: float, folder: Path, weights: Path) -
         temperature = fit_temperature(predict(model, validation.images), validation.labels.numpy())
         logits = predict(model, test.images)
         seconds += card["seconds"]
-        single = calibration_error(predictions_table(test.table, logits))
-        scaled = calibration_error(predictions_table(test.table, logits, temperature))
-        series = len(profile.dataset.defoci_A)
-        shared = {"temperature": temperature, "calibration_error": single, "calibration_error_scaled": scaled}
-        decisions = []
-        for images in [count for count in DECISIONS if count <= series]:
-            interval = accuracy_interval(by_subset(test.table, logits, images))
-            accuracy = dict(zip(("accuracy", "low", "high"), interval, strict=True))
-            decisions.append({"architecture": architecture, "images": images} | accuracy | shared)
-        rows += decisions
+        decisions = _decisions(test.table, logits, temperature).assign(architecture=architecture)
+        rows.append(decisions)
+        table = pd.concat(rows, ignore_index=True)
         origin = provenance(profile, len(BEST), len(rows), seconds / 3600, profile.best.device)
-        outputs = test.table[["group", "label", "size_A", "defocus_A", "contrast"]].assign(
-            **{f"z{shape.value}": logits[:, shape] for shape in Shape}
+        outputs = test.table[["group", "defocus_A", "contrast"]].assign(
+            **dict(zip(LOGITS, logits.T.round(3), strict=True))
         )
-        save_results(f"best_{architecture}", outputs, origin, folder)
-        save_results("best", pd.DataFrame(rows), origin, folder)
+        particles = test.table.drop_duplicates("group")[PARTICLE]
+        for name, each in (("particles", particles), (architecture, outputs), ("", table)):
+            save_results("_".join(filter(None, ("best", name))), each, origin, folder)
+        save_examples(f"best_{architecture}_examples", test, predictions_table(test.table, logits), origin, folder)
         weights.mkdir(parents=True, exist_ok=True)
-        made = {"temperature": temperature, "test_accuracy": decisions[0]["accuracy"], "profile": origin["profile"]}
+        made = {"temperature": temperature, "test_accuracy": decisions["accuracy"][0], "profile": origin["profile"]}
         save_weights(model, card | made, weights / f"{architecture}.safetensors")
-    return len({row["architecture"] for row in rows}), len(BEST)
+    return len(rows), len(BEST)
+
+
+def _decisions(test: pd.DataFrame, logits: np.ndarray, temperature: float) -> pd.DataFrame:
+    """Accuracy and its interval for decisions from 1, 2, ... images, and the calibration error of single ones."""
+    series = test.groupby("group").size().min()
+    rows = [(images, *accuracy_interval(by_subset(test, logits, images))) for images in DECISIONS if images <= series]
+    return pd.DataFrame(rows, columns=["images", "accuracy", "low", "high"]).assign(
+        temperature=temperature,
+        calibration_error=calibration_error(predictions_table(test, logits)),
+        calibration_error_scaled=calibration_error(predictions_table(test, logits, temperature)),
+    )
+
+
+def shipped_predictions(architecture: Architecture, temperature: float = 1.0, folder: Path = RESULTS) -> pd.DataFrame:
+    """What a shipped network says of every image of its test set.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`nanoshape_lib.evaluation.predictions_table`, with what is known of each particle and the
+        logits ``z0`` to ``z4``.
+
+    Raises
+    ------
+    NanoshapeError
+        If no results of this network are in the folder.
+    """
+    outputs, particles = (load_results(f"best_{name}", folder)[0] for name in (architecture, "particles"))
+    table = outputs.merge(particles, on="group", validate="many_to_one")
+    return predictions_table(table, table[LOGITS].to_numpy(), temperature)

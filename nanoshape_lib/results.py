@@ -6,15 +6,18 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import Profile
 
 RESULTS = DATA / "results"
+EXAMPLES = 60
 
 
 def hardware(device: str = "cpu") -> dict[str, str | int]:
@@ -61,6 +64,32 @@ def save_results(name: str, table: pd.DataFrame, origin: dict, folder: Path = RE
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / f"{name}{ending}")
     return folder / f"{name}.csv"
+
+
+def save_examples(name: str, images: ImageSet, predictions: pd.DataFrame, origin: dict, folder: Path = RESULTS) -> None:
+    """Ship sixty images drawn at random, right or wrong, and up to sixty of those that fail.
+
+    Beside the table ``NAME``, the predictions of the chosen images with their ``row`` in the image set and
+    whether they were ``drawn`` or ``failed``, the images go to ``NAME.npy``, float16.
+    """
+    rng = np.random.default_rng(0)
+    failures = np.flatnonzero(~predictions["correct"])
+    chosen = {
+        kind: np.sort(rng.choice(rows, min(EXAMPLES, len(rows)), replace=False))
+        for kind, rows in (("drawn", np.arange(len(predictions))), ("failed", failures))
+    }
+    rows = np.concatenate(list(chosen.values()))
+    table = predictions.iloc[rows].assign(
+        row=rows, kind=np.repeat(list(chosen), [len(each) for each in chosen.values()])
+    )
+    save_results(name, table, origin, folder)
+    np.save(folder / f"{name}.npy", images.images[torch.as_tensor(rows)].numpy())
+
+
+def load_examples(name: str, folder: Path = RESULTS) -> ImageSet:
+    """The images and the table written by :func:`save_examples`."""
+    table, _ = load_results(name, folder)
+    return ImageSet(torch.from_numpy(np.load(folder / f"{name}.npy")), table)
 
 
 def load_results(name: str, folder: Path = RESULTS) -> tuple[pd.DataFrame, dict]:

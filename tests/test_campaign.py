@@ -4,8 +4,8 @@ import math
 import time
 
 import numpy as np
-import pandas as pd
 import pytest
+import torch
 from pandas.testing import assert_frame_equal
 
 from nanoshape_lib import campaign, studies
@@ -13,7 +13,7 @@ from nanoshape_lib.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.profiles import FreshTraining, load_profile
-from nanoshape_lib.results import load_results
+from nanoshape_lib.results import load_examples, load_results
 from nanoshape_lib.studies import architecture_runs
 from nanoshape_lib.training import predict
 
@@ -72,12 +72,19 @@ def test_the_best_network_is_shipped_with_what_it_says_of_every_test_image(profi
     monkeypatch.setattr(campaign, "BEST", ("cnn6",))
     assert campaign.best_study(profile, math.inf, tmp_path, tmp_path / "weights") == (1, 1)
     table, _ = load_results("best", tmp_path)
-    outputs, _ = load_results("best_cnn6", tmp_path)
+    outputs = campaign.shipped_predictions("cnn6", folder=tmp_path)
     model, card = load_weights(tmp_path / "weights/cnn6.safetensors")
     images = studies.image_set(profile, studies.prepared_store(profile), "test")
-    logits = outputs[[f"z{label}" for label in range(5)]].to_numpy()
-    assert predict(model, images.images) == pytest.approx(logits, abs=1e-4)
+    logits = predict(model, images.images)
+    assert outputs[campaign.LOGITS].to_numpy() == pytest.approx(logits, abs=1e-3)
+    known = ["group", "label", "size_A", "defocus_A", "beam_z"]
+    assert_frame_equal(outputs[known], images.table[known], check_dtype=False, rtol=1e-5)
     assert list(table["images"]) == [1, 2] and card["temperature"] == pytest.approx(table["temperature"][0], rel=1e-5)
-    assert table["accuracy"][0] == pytest.approx((logits.argmax(axis=1) == outputs["label"]).mean())
+    assert table["accuracy"][0] == pytest.approx((logits.argmax(axis=1) == images.labels.numpy()).mean())
     assert len(card["history"]) == profile.best.epochs and card["train_images"] == 20
-    assert pd.api.types.is_integer_dtype(outputs["label"])
+
+    examples = load_examples("best_cnn6_examples", tmp_path)
+    assert torch.equal(examples.images, images.take(examples.table["row"].to_numpy()).images)
+    assert predict(model, examples.images).argmax(axis=1).tolist() == examples.table["predicted"].tolist()
+    failed = examples.table["kind"] == "failed"
+    assert not examples.table["correct"][failed].any() and (~failed).sum() == min(60, len(images))
