@@ -7,11 +7,13 @@ import pandas as pd
 
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.evaluation import (
+    BEAM,
     accuracy_interval,
     by_subset,
     calibration_error,
     confusion_counts,
     fit_temperature,
+    nearest_direction,
     predictions_table,
 )
 from nanoshape_lib.fingerprint import code_hash
@@ -33,7 +35,7 @@ from nanoshape_lib.training import predict
 BEST: tuple[Architecture, ...] = ("cnn6", "resnet34")
 DECISIONS = (1, 2, 4, 7, 14)
 LOGITS = [f"z{shape.value}" for shape in Shape]
-PARTICLE = ["group", "label", "size_A", "beam_x", "beam_y", "beam_z"]
+PARTICLE = ["group", "label", "size_A", *BEAM]
 RUN = ["architecture", "train_images", "train_waves", "seed"]
 
 
@@ -114,7 +116,8 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
 def best_study(profile: Profile, deadline: float, folder: Path, weights: Path) -> tuple[int, int]:
     """Train the best networks, open the test set, and write results, examples and weights.
 
-    The tables are ``best_particles``, what is known of each particle of the test set; ``best_ARCHITECTURE``,
+    The tables are ``best_particles``, what is known of each particle of the test set, and the
+    angle ``nearest_deg`` to the nearest training direction; ``best_ARCHITECTURE``,
     one row a test image with its logits ``z0`` to ``z4``; ``best_ARCHITECTURE_examples``, see
     :func:`nanoshape_lib.results.save_examples`; and ``best``: accuracy with its group-bootstrap interval for
     decisions from the mean logits of 1, 2, ... images of one particle, and the calibration error of single
@@ -139,6 +142,7 @@ def best_study(profile: Profile, deadline: float, folder: Path, weights: Path) -
             **dict(zip(LOGITS, logits.T.round(3), strict=True))
         )
         particles = test.table.drop_duplicates("group")[PARTICLE]
+        particles = particles.assign(nearest_deg=nearest_direction(particles, store.table("train")))
         for name, each in (("particles", particles), (architecture, outputs), ("", table)):
             save_results("_".join(filter(None, ("best", name))), each, origin, folder)
         save_examples(f"best_{architecture}_examples", test, predictions_table(test.table, logits), origin, folder)

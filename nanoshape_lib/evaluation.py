@@ -7,9 +7,11 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import confusion_matrix as count_confusions
 
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.rotations import angular_distance
 from nanoshape_lib.shapes import Shape
 
 PROBABILITIES = [f"p{shape.value}" for shape in Shape]
+BEAM = ["beam_x", "beam_y", "beam_z"]
 BOOTSTRAP_DRAWS = 2000
 
 
@@ -185,6 +187,21 @@ def verdict(low: float, high: float) -> str:
     if low > 0:
         return "yes"
     return "no, the reverse" if high < 0 else "not decided"
+
+
+def nearest_direction(waves: pd.DataFrame, seen: pd.DataFrame) -> np.ndarray:
+    """Angle (N,) [degrees] from the beam of each wave to the nearest among the waves ``seen`` of its shape.
+
+    Both tables have ``label``, ``beam_x``, ``beam_y`` and ``beam_z``; see
+    :func:`nanoshape_lib.rotations.angular_distance`.
+    """
+    nearest = np.full(len(waves), np.nan)
+    for shape in Shape:
+        here, there = (waves["label"] == shape).to_numpy(), (seen["label"] == shape).to_numpy()
+        if here.any() and there.any():
+            angles = angular_distance(waves.loc[here, BEAM].to_numpy(), seen.loc[there, BEAM].to_numpy(), shape)
+            nearest[here] = angles.min(axis=1)
+    return nearest
 
 
 def accuracy_by(predictions: pd.DataFrame, column: str, bins: int = 8) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from nanoshape_lib.evaluation import (
     confusion_counts,
     confusion_matrix,
     fit_temperature,
+    nearest_direction,
     paired_difference,
     predictions_table,
     subset_difference,
@@ -212,3 +213,12 @@ def test_confusion_counts_are_those_of_the_matrix():
     counts = confusion_counts(predictions)["images"].to_numpy().reshape(5, 5)
     assert counts.sum() == 60
     assert counts / counts.sum(axis=1, keepdims=True) == pytest.approx(confusion_matrix(predictions))
+
+
+def test_the_nearest_direction_is_that_of_the_same_shape_and_counts_equivalent_ones_as_one():
+    """Along a cube's edge, its face diagonal is 45 degrees away; all six edges are one direction."""
+    seen = pd.DataFrame({"label": [0, 4], "beam_x": [0.0, 1.0], "beam_y": [0.0, 0.0], "beam_z": [-1.0, 0.0]})
+    half = np.sqrt(0.5)
+    waves = pd.DataFrame({"label": [0, 0, 1], "beam_x": [1.0, half, 1.0], "beam_y": [0.0, half, 0.0], "beam_z": 0.0})
+    found = nearest_direction(waves, seen)
+    assert found[:2] == pytest.approx([0, 45], abs=1e-5) and np.isnan(found[2])
