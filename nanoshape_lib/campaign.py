@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nanoshape_lib.errors import NanoshapeError, OutOfTime
+from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.evaluation import (
     BEAM,
     accuracy_interval,
@@ -19,7 +19,7 @@ from nanoshape_lib.evaluation import (
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.models import Architecture, save_weights
 from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import RESULTS, load_results, provenance, save_examples, save_results
+from nanoshape_lib.results import RESULTS, load_results, load_study, provenance, save_examples, save_results
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.studies import (
     Run,
@@ -37,24 +37,6 @@ DECISIONS = (1, 2, 4, 7, 14)
 LOGITS = [f"z{shape.value}" for shape in Shape]
 PARTICLE = ["group", "label", "size_A", *BEAM]
 RUN = ["architecture", "train_images", "train_waves", "seed"]
-
-
-def _done(name: str, profile: Profile, folder: Path) -> list[pd.DataFrame]:
-    """Tables of an earlier call: trainings, right images of each particle, confusions.
-
-    More sizes, seeds or networks may be asked for than then, but not another data set or other epochs.
-    """
-    names = [name, f"{name}_particles", f"{name}_confusions"]
-    if not all((folder / f"{each}.csv").is_file() for each in names):
-        return [pd.DataFrame(), pd.DataFrame(), pd.DataFrame()]
-    tables, origins = zip(*(load_results(each, folder) for each in names), strict=True)
-    then, now = (
-        [each["dataset"], each["validation_waves"], *(each[name][key] for key in ("epochs", "steps", "batch_size"))]
-        for each in (origins[0]["profile"], profile.model_dump(mode="json"))
-    )
-    if then != now:
-        raise NanoshapeError(f"{folder}/{name}.csv is of another design; name another folder, or move it away")
-    return list(tables)
 
 
 def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: float, folder: Path) -> tuple[int, int]:
@@ -87,7 +69,8 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
     NanoshapeError
         If the tables in the folder are of another design.
     """
-    table, particles, confusions = _done(name, profile, folder)
+    names = [name, f"{name}_particles", f"{name}_confusions"]
+    table, particles, confusions = load_study(name, profile, names, folder)
     sets = image_sets(profile, prepared_store(profile))
     test, code = sets["test"].table, code_hash("nanoshape_lib.studies")[:12]
     if particles.empty:

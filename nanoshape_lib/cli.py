@@ -170,7 +170,7 @@ def train(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="architectures, sampling or best.")],
+    name: Annotated[str, typer.Argument(help="architectures, sampling, controls or best.")],
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
@@ -181,12 +181,13 @@ def study(
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
     from nanoshape_lib import campaign
+    from nanoshape_lib.controls import controls_study
     from nanoshape_lib.paths import DATA, GENERATED
     from nanoshape_lib.profiles import load_profile
     from nanoshape_lib.results import RESULTS
     from nanoshape_lib.studies import architecture_runs, sampling_runs
 
-    studies = {"architectures": architecture_runs, "sampling": sampling_runs, "best": None}
+    studies = {"architectures": architecture_runs, "sampling": sampling_runs, "controls": None, "best": None}
     if name not in studies:
         raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(studies)}")
     if not max_hours > 0:
@@ -196,7 +197,9 @@ def study(
     whole = profile == "paper" and seed == 0
     folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
     runs = studies[name]
-    if runs is None:
+    if name == "controls":
+        finished, expected = controls_study(settings, deadline, folder)
+    elif runs is None:
         weights = DATA / "weights" if whole and output is None else folder / "weights"
         finished, expected = campaign.best_study(settings, deadline, folder, weights)
     else:

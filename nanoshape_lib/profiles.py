@@ -43,6 +43,13 @@ class SamplingStudy(Trainings):
     defoci_per_wave: tuple[int, ...]
 
 
+class ControlStudy(Trainings):
+    """The controls: how many images to train on, and how many waves of the test set to ask."""
+
+    images: int = Field(ge=1)
+    test_waves: int = Field(ge=1)
+
+
 class FreshTraining(BaseModel):
     """Training images of the best network that are drawn anew for each pass; see :class:`FreshImages`."""
 
@@ -53,7 +60,7 @@ class FreshTraining(BaseModel):
 
 
 class Profile(BaseModel):
-    """One profile: data set, best network, the two studies and the grids of the convergence table.
+    """One profile: data set, best network, the studies and the grids of the convergence table.
 
     Without ``fresh`` the best network learns from the same images in every epoch. The studies choose their
     epoch by the first ``validation_waves`` of the validation set, or by all of it.
@@ -69,6 +76,7 @@ class Profile(BaseModel):
     validation_waves: int | None = Field(None, ge=1)
     architectures: ArchitectureStudy
     sampling: SamplingStudy
+    controls: ControlStudy
     convergence_grids: tuple[tuple[float, float], ...]
 
     def with_seed(self, seed: int) -> "Profile":

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -64,6 +65,28 @@ def save_results(name: str, table: pd.DataFrame, origin: dict, folder: Path = RE
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / f"{name}{ending}")
     return folder / f"{name}.csv"
+
+
+def load_study(study: str, profile: Profile, names: Sequence[str], folder: Path) -> list[pd.DataFrame]:
+    """Tables that an earlier call of a study left, to be continued; empty ones if there are none.
+
+    More sizes, seeds or networks may be asked for than then, but not another data set or other epochs.
+
+    Raises
+    ------
+    NanoshapeError
+        If they are of another design.
+    """
+    if not all((folder / f"{name}.csv").is_file() for name in names):
+        return [pd.DataFrame() for _ in names]
+    tables, origins = zip(*(load_results(name, folder) for name in names), strict=True)
+    then, now = (
+        [each["dataset"], each["validation_waves"], *(each[study][key] for key in ("epochs", "steps", "batch_size"))]
+        for each in (origins[0]["profile"], profile.model_dump(mode="json"))
+    )
+    if then != now:
+        raise NanoshapeError(f"{folder}/{names[0]}.csv is of another design; name another folder, or move it away")
+    return list(tables)
 
 
 def save_examples(name: str, images: ImageSet, predictions: pd.DataFrame, origin: dict, folder: Path = RESULTS) -> None:

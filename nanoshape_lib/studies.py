@@ -74,10 +74,15 @@ def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: 
 def _fit(
     profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float
 ) -> tuple[nn.Module, dict]:
-    validation = sets["validation"]
-    if profile.validation_waves is not None:
-        validation = validation.take(np.arange(profile.validation_waves * len(profile.dataset.defoci_A)))
-    return fit(config, sets["train"].take(rows), validation, _run_folder(profile, config, rows), deadline)
+    train, validation = sets["train"].take(rows), validation_images(profile, sets["validation"])
+    return fit(config, train, validation, _run_folder(profile, config, rows), deadline)
+
+
+def validation_images(profile: Profile, images: ImageSet) -> ImageSet:
+    """Those of the validation images by which the studies choose their epoch."""
+    if profile.validation_waves is None:
+        return images
+    return images.take(np.arange(profile.validation_waves * len(profile.dataset.defoci_A)))
 
 
 def train_and_test(
@@ -102,15 +107,26 @@ def best_network(
     anew for each pass over the exit waves.
     """
     config = profile.best if architecture is None else profile.best.model_copy(update={"architecture": architecture})
-    validation = image_set(profile, store, "validation")
+    train, validation = training_images(profile, store), image_set(profile, store, "validation")
     key = _key(config.model_dump_json(), repr(profile.fresh))
-    train: ImageSet | FreshImages
-    if profile.fresh is None:
-        train = image_set(profile, store, "train")
-    else:
-        passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.imageset'))}"
-        train = FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
     return fit(config, train, validation, _trained(profile, "best") / f"{config.architecture}-{key}", deadline)
+
+
+def training_images(profile: Profile, store: Store) -> ImageSet | FreshImages:
+    """What the best network learns from."""
+    if profile.fresh is None:
+        return image_set(profile, store, "train")
+    passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.imageset'))}"
+    return FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
+
+
+def control_network(
+    profile: Profile, name: str, train: ImageSet, validation: ImageSet, deadline: float = math.inf
+) -> nn.Module:
+    """The network of one control, see :mod:`nanoshape_lib.controls`, trained on these images or loaded."""
+    config = _trainings(profile, profile.controls, profile.best.architecture, len(train))[0]
+    key = _key(config.model_dump_json(), repr(profile.controls), code_hash("nanoshape_lib.controls"))
+    return fit(config, train, validation, _trained(profile, "controls") / f"{name}-{key}", deadline)[0]
 
 
 def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarray:

@@ -102,7 +102,7 @@ def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
         drawn = ax.scatter(
             *points.T, s=8 + 34 * failing, c=failing, cmap="magma_r", vmin=-0.15, vmax=1.0, ec=INK, lw=0.3, zorder=3
         )
-        share = f"{failing.mean():.0%} of images fail" if len(chosen) else "not in this test set"
+        share = f"{100 * failing.mean():.2g} % of images fail" if len(chosen) else "not in this test set"
         ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
     axes.flat[-1].axis("off")
     inset = axes.flat[-1].inset_axes((0.1, 0.55, 0.8, 0.08))

@@ -15,6 +15,7 @@ from nanoshape_lib.models import ARCHITECTURES, Architecture
 from nanoshape_lib.shapes import Shape
 
 CHANCE = 1 / len(Shape)
+HIGH = 0.8
 FIRST, SECOND = "#4b2991", "#9d7fd1"  # no shape has these colours
 
 # Colour, marker and line; the more blocks, the darker.
@@ -188,14 +189,17 @@ def accuracy_panels(panels: Mapping[str, pd.DataFrame], text: str) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        One panel a property.
+        One panel a property. Where every accuracy is high, the axis begins at the last 5 % below them.
     """
     fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 2.9), sharey=True, squeeze=False)
+    lowest = min(table["low"].min() for table in panels.values())
+    bottom, top = (0.0, 1.02) if lowest < HIGH else (np.floor(20 * lowest) / 20, 1.001)
     for ax, (label, table) in zip(axes.flat, panels.items(), strict=True):
         ax.fill_between(table["value"], table["low"], table["high"], color=SECOND, alpha=0.25, lw=0)
         ax.plot(table["value"], table["accuracy"], "o-", color=FIRST, ms=4)
-        _chance_line(ax)
-        ax.set(xlabel=label, ylim=(0, 1.02))
+        if bottom < CHANCE:
+            _chance_line(ax)
+        ax.set(xlabel=label, ylim=(bottom, top))
     axes[0, 0].set_ylabel("accuracy")
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1))
     stamp(fig, text)
