@@ -1,5 +1,6 @@
 """Controls: what a classifier must not be able to do, and what an easier or harder test does to it."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int
     """Carry out the controls that are missing, and write the table ``controls`` after each.
 
     It has one row a control and set of test images: control, question, tested_on, accuracy with its
-    group-bootstrap interval low to high, images; and ``difference`` with its interval ``difference_low`` to
+    group-bootstrap interval low to high, images, and seconds that the control took; and ``difference`` with its interval ``difference_low`` to
     ``difference_high`` where two sets hold the same images.
 
     Returns
@@ -165,6 +166,7 @@ def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int
     for name in tqdm(CONTROLS, desc="controls", unit="control"):
         if not table.empty and name in set(table["control"]):
             continue
+        start = time.perf_counter()
         try:
             tested = getattr(controls, name)()
         except OutOfTime:
@@ -175,9 +177,12 @@ def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int
         if name == "reference_fidelity":
             difference = paired_difference(*tested.values())
             added.loc[0, ["difference", "difference_low", "difference_high"]] = difference
-        table = pd.concat([table, added], ignore_index=True)
-        finished = table["control"].nunique()
-        save_results("controls", table, provenance(profile, len(CONTROLS), finished, 0.0, profile.best.device), folder)
+        table = pd.concat([table, added.assign(seconds=time.perf_counter() - start)], ignore_index=True)
+        each = table.drop_duplicates("control")
+        hours = each["seconds"].sum() / 3600
+        save_results(
+            "controls", table, provenance(profile, len(CONTROLS), len(each), hours, profile.best.device), folder
+        )
     return (0 if table.empty else table["control"].nunique()), len(CONTROLS)
 
 
