@@ -141,11 +141,11 @@ CONTROLS = (
     "unchanged",
     "area_and_contrast",
     "radial_spectrum",
+    "reference_fidelity",
     "shuffled_labels",
-    "masked_particle",
     "split_by_image",
     "sizes_held_out",
-    "reference_fidelity",
+    "masked_particle",
 )
 
 
@@ -153,8 +153,8 @@ def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int
     """Carry out the controls that are missing, and write the table ``controls`` after each.
 
     It has one row a control and set of test images: control, question, tested_on, accuracy with its
-    group-bootstrap interval low to high, images, and seconds that the control took; and ``difference`` with its interval ``difference_low`` to
-    ``difference_high`` where two sets hold the same images.
+    group-bootstrap interval low to high, images, and seconds that the control took; and ``difference`` with
+    its interval ``difference_low`` to ``difference_high`` where two sets hold the same images.
 
     Returns
     -------
@@ -178,11 +178,9 @@ def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int
             difference = paired_difference(*tested.values())
             added.loc[0, ["difference", "difference_low", "difference_high"]] = difference
         table = pd.concat([table, added.assign(seconds=time.perf_counter() - start)], ignore_index=True)
-        each = table.drop_duplicates("control")
-        hours = each["seconds"].sum() / 3600
-        save_results(
-            "controls", table, provenance(profile, len(CONTROLS), len(each), hours, profile.best.device), folder
-        )
+        seconds = table.drop_duplicates("control")["seconds"]
+        origin = provenance(profile, len(CONTROLS), len(seconds), seconds.sum() / 3600, profile.best.device)
+        save_results("controls", table, origin, folder)
     return (0 if table.empty else table["control"].nunique()), len(CONTROLS)
 
 
