@@ -98,9 +98,18 @@ def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
         draw_sector(ax, shape)
         chosen = waves[waves["label"] == shape].sort_values("correct", ascending=False)
         failing = 1 - chosen["correct"].to_numpy()
+        few = min(8.0, 400 / max(len(chosen), 1))  # many points that never fail must not hide those that do
         points = equal_area(reduce(chosen[["beam_x", "beam_y", "beam_z"]].to_numpy(), shape), sector_corners(shape))
         drawn = ax.scatter(
-            *points.T, s=8 + 34 * failing, c=failing, cmap="magma_r", vmin=-0.15, vmax=1.0, ec=INK, lw=0.3, zorder=3
+            *points.T,
+            s=np.where(failing > 0, 8, few) + 34 * failing,
+            c=failing,
+            cmap="magma_r",
+            vmin=-0.15,
+            vmax=1.0,
+            ec=INK,
+            lw=few / 25,
+            zorder=3,
         )
         share = f"{100 * failing.mean():.2g} % of images fail" if len(chosen) else "not in this test set"
         ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
