@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write_asset(folder: Path, name: str, data: bytes) -> Path:
-    """Write bytes as a script that hands them, compressed, to the page under a name; ``book/play/assets.js`` reads it."""
+    """Write bytes as a script that hands them to the page, compressed, under a name; see ``book/play/assets.js``."""
     text = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
     path = folder / f"{name}.js"
     path.write_text(f'nanoshapeAsset("{name}","{text}");\n', encoding="ascii")
