@@ -84,7 +84,7 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
         try:
             card, logits = train_and_test(profile, config, sets, rows, deadline)
         except OutOfTime:
-            break
+            continue  # Trainings that are finished already are still entered.
         predictions = predictions_table(test, logits)
         right = predictions.groupby("group")["correct"].sum()
         table = pd.concat([table, pd.DataFrame([result_row(card, logits, test) | {"code": code}])], ignore_index=True)

@@ -19,6 +19,7 @@ from nanoshape_lib.design import SplitDesign
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.evaluation import accuracy_interval, paired_difference, predictions_table
 from nanoshape_lib.imageset import ImageSet, make_images
+from nanoshape_lib.imaging import standardise
 from nanoshape_lib.models import IMAGE_PIXELS
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import load_study, provenance, save_results
@@ -189,9 +190,12 @@ def _first(images: ImageSet, count: int) -> ImageSet:
 
 
 def _masked(images: ImageSet) -> ImageSet:
+    """The images with nothing but their rim, standardised anew: its scale must not tell the particle's contrast."""
     x = np.arange(IMAGE_PIXELS) - (IMAGE_PIXELS - 1) / 2
     outside = torch.as_tensor(np.hypot(x, x[:, None]) >= MASK_RADIUS)
-    return ImageSet(images.images * outside, images.table)
+    masked = torch.zeros_like(images.images)
+    masked[:, outside] = standardise(images.images[:, outside].float()[:, None])[:, 0].to(masked.dtype)
+    return ImageSet(masked, images.table)
 
 
 def _area_and_contrast(images: ImageSet) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from nanoshape_lib import controls, studies
 from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.imaging import standardise
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import load_results
 
@@ -78,6 +79,18 @@ def test_the_mask_leaves_nothing_of_the_particle(shared):
     masked = controls._masked(ImageSet(disc[None], pd.DataFrame({"group": [0]})))
     assert not masked.images.any()
     assert shared._reach(40) < shared._reach(55) < controls.MASK_RADIUS
+
+
+def test_the_rim_does_not_tell_the_contrast_of_the_particle():
+    """The same carbon beside a weak and a strong particle, standardised with it, gives the same rim."""
+    rng = np.random.default_rng(0)
+    carbon, particle = rng.normal(size=(128, 128)), np.zeros((128, 128))
+    particle[44:84, 44:84] = 1 + rng.normal(size=(40, 40))
+    both = np.stack([carbon - strength * particle for strength in (1, 9)])
+    images = ImageSet(standardise(torch.as_tensor(both)), pd.DataFrame({"group": [0, 1]}))
+    weak, strong = controls._masked(images).images
+    assert weak.std() > 0.3
+    torch.testing.assert_close(weak, strong, rtol=0, atol=1e-5)
 
 
 def test_the_radial_spectrum_of_a_grating_has_its_peak_at_the_grating_and_does_not_know_its_direction():
