@@ -22,6 +22,7 @@ from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import RESULTS, load_results, load_study, provenance, save_examples, save_results
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.studies import (
+    RUN,
     Run,
     best_network,
     image_set,
@@ -36,7 +37,6 @@ BEST: tuple[Architecture, ...] = ("cnn6", "resnet34")
 DECISIONS = (1, 2, 4, 7, 14)
 LOGITS = [f"z{shape.value}" for shape in Shape]
 PARTICLE = ["group", "label", "size_A", *BEAM]
-RUN = ["architecture", "train_images", "train_waves", "seed"]
 
 
 def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: float, folder: Path) -> tuple[int, int]:
@@ -163,3 +163,28 @@ def shipped_predictions(architecture: Architecture, temperature: float = 1.0, fo
     outputs, particles = (load_results(f"best_{name}", folder)[0] for name in (architecture, "particles"))
     table = outputs.merge(particles, on="group", validate="many_to_one")
     return predictions_table(table, table[LOGITS].to_numpy(), temperature)
+
+
+def shipped_shares(study: str, folder: Path = RESULTS) -> pd.DataFrame:
+    """Share of each test particle's images that each shipped training of figure S1 or S2 gets right.
+
+    Parameters
+    ----------
+    study
+        ``"architectures"`` or ``"sampling"``.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`nanoshape_lib.studies.architecture_shares`, the particles by their group.
+
+    Raises
+    ------
+    NanoshapeError
+        If no results of this study are in the folder.
+    """
+    particles, origin = load_results(f"{study}_particles", folder)
+    counts = particles.set_index("group")
+    runs = [(name, *map(int, numbers)) for name, *numbers in (str(column).split("-") for column in counts)]
+    counts.columns = pd.MultiIndex.from_tuples(runs, names=RUN)
+    return counts / len(origin["profile"]["dataset"]["defoci_A"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from nanoshape_lib.training import TrainingConfig, fit, predict
 
 ImageSets = dict[str, ImageSet]
 
+# What names a training of figures S1 and S2.
+RUN = ["architecture", "train_images", "train_waves", "seed"]
 # The supplement's ranking: the first of each pair is said to be the better one.
 CLAIMED: tuple[tuple[Architecture, Architecture], ...] = (("cnn5", "cnn4"), ("cnn6", "cnn5"), ("resnet34", "cnn6"))
 
@@ -29,7 +32,7 @@ def _key(*words: str) -> str:
 
 
 def _folder(profile: Profile) -> Path:
-    """Where a profile's waves are kept: another design, other code or other carbon give another folder."""
+    """Where a profile's waves are kept: another design, other code or other carbon gives another folder."""
     carbon = [digest for name, digest in read_manifest().items() if name.startswith("carbon/")]
     key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.dataset"), *carbon)
     return GENERATED / f"{profile.name}-seed{profile.dataset.seed}-{key}"
@@ -103,8 +106,7 @@ def best_network(
 ) -> tuple[nn.Module, dict]:
     """The profile's best network, or another architecture trained like it.
 
-    It learns from every training image; or, where the profile asks for fresh ones, from images drawn
-    anew for each pass over the exit waves.
+    It learns from every training image or, where the profile asks for it, from images drawn anew for each pass.
     """
     config = profile.best if architecture is None else profile.best.model_copy(update={"architecture": architecture})
     train, validation = training_images(profile, store), image_set(profile, store, "validation")
@@ -188,34 +190,50 @@ def architecture_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     return pd.DataFrame([result_row(card, logits, sets["test"].table) for card, logits in trained])
 
 
-def architecture_differences(
-    profile: Profile, sets: ImageSets, pairs: tuple[tuple[Architecture, Architecture], ...] = CLAIMED
-) -> pd.DataFrame:
-    """Paired differences of test accuracy between architectures, at every training-set size.
+def architecture_shares(profile: Profile, sets: ImageSets) -> pd.DataFrame:
+    """Share of each test particle's images that each training of figure S1 gets right.
 
     Returns
     -------
     DataFrame
-        One row a pair and size: first, second, train_images, difference (first minus second), and its
-        interval low to high over trainings and groups, see
-        :func:`nanoshape_lib.evaluation.training_difference`.
+        One row a particle, one column a training, named by architecture, train_images, train_waves and seed.
     """
-    labels = sets["test"].table["label"].to_numpy()
+    test, columns = sets["test"].table, {}
+    for config, rows in architecture_runs(profile):
+        card, logits = train_and_test(profile, config, sets, rows)
+        run = (config.architecture, len(rows), card["train_waves"], config.seed)
+        columns[run] = predictions_table(test, logits).groupby("group")["correct"].mean()
+    return pd.DataFrame(columns).rename_axis(columns=RUN)
+
+
+def architecture_differences(
+    shares: pd.DataFrame, pairs: Sequence[tuple[Architecture, Architecture]] = CLAIMED
+) -> pd.DataFrame:
+    """Paired differences of test accuracy between architectures, at every size at which both were trained.
+
+    Parameters
+    ----------
+    shares
+        Result of :func:`architecture_shares`.
+    pairs
+        Architectures to be compared, by trainings with equal seeds.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair and size: first, second, train_images, trainings, difference (first minus second), and its
+        interval low to high, see :func:`nanoshape_lib.evaluation.training_difference`.
+    """
     rows = []
     for first, second in pairs:
-        for count in profile.architectures.train_images:
-            correct = [
-                np.stack(
-                    [
-                        train_and_test(profile, config, sets, whole_series(profile, count))[1].argmax(axis=1) == labels
-                        for config in study_trainings(profile, name, count)
-                    ]
-                )
-                for name in (first, second)
-            ]
-            groups = sets["test"].table["group"].to_numpy()
-            rows.append((first, second, count, *training_difference(groups, correct[0], correct[1])))
-    return pd.DataFrame(rows, columns=["first", "second", "train_images", "difference", "low", "high"])
+        both = [shares[name] if name in shares else pd.DataFrame() for name in (first, second)]
+        for run in sorted({run[:2] for run in both[0].columns} & {run[:2] for run in both[1].columns}):
+            seeds = sorted(set(both[0][run].columns) & set(both[1][run].columns))
+            if seeds:
+                right, other = (each[run][seeds].to_numpy().T for each in both)
+                found = training_difference(shares.index.to_numpy(), right, other)
+                rows.append((first, second, run[0], len(seeds), *found))
+    return pd.DataFrame(rows, columns=["first", "second", "train_images", "trainings", "difference", "low", "high"])
 
 
 def study_trainings(profile: Profile, name: Architecture, images: int) -> list[TrainingConfig]:

@@ -9,12 +9,19 @@ import torch
 from pandas.testing import assert_frame_equal
 
 from nanoshape_lib import campaign, studies
+from nanoshape_lib.campaign import shipped_shares
 from nanoshape_lib.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.profiles import FreshTraining, load_profile
 from nanoshape_lib.results import load_examples, load_results
-from nanoshape_lib.studies import architecture_runs
+from nanoshape_lib.studies import (
+    architecture_differences,
+    architecture_runs,
+    architecture_shares,
+    image_sets,
+    prepared_store,
+)
 from nanoshape_lib.training import predict
 
 
@@ -52,6 +59,17 @@ def test_a_study_stops_in_time_and_goes_on_with_what_is_missing(profile, tmp_pat
     particles, confusions = (load_results(f"architectures_{part}", tmp_path)[0] for part in ("particles", "confusions"))
     images = len(particles) * len(profile.dataset.defoci_A)
     assert np.allclose(particles.iloc[:, 1:].sum() / images, table["test_accuracy"])
+    shares, anew = (
+        shipped_shares("architectures", tmp_path),
+        architecture_shares(profile, image_sets(profile, prepared_store(profile))),
+    )
+    assert_frame_equal(shares, anew)
+    difference = architecture_differences(shares, [("cnn6", "cnn4"), ("resnet34", "cnn6")])
+    means = table.groupby("architecture")["test_accuracy"].mean()
+    assert difference["difference"].to_numpy() == pytest.approx([means["cnn6"] - means["cnn4"]])
+    assert (difference["low"] <= difference["difference"]).all() and (
+        difference["difference"] <= difference["high"]
+    ).all()
     right = confusions[confusions["expected"] == confusions["predicted"]].groupby(["architecture", "seed"])["images"]
     assert np.allclose(right.sum() / images, table["test_accuracy"])
     assert (confusions.groupby(["architecture", "seed"])["images"].sum() == images).all()
