@@ -2,7 +2,8 @@
 // Each script calls nanoshapeAsset(name, text) with the data compressed by gzip and written in base64.
 
 const waiting = new Map();
-const base = globalThis.document?.currentScript ? new URL(".", document.currentScript.src).href : "./";
+/** Address of the folder of the scripts and assets. */
+export const base = globalThis.document?.currentScript ? new URL(".", document.currentScript.src).href : "./";
 
 globalThis.nanoshapeAsset = (name, text) => waiting.get(name)?.resolve(text);
 
@@ -30,7 +31,9 @@ export async function loadJson(name) {
 /** Bytes behind base64 text of gzip data; gzip's own checksum finds damage. */
 export async function decode(name, text) {
   try {
-    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const letters = atob(text);
+    const packed = new Uint8Array(letters.length);
+    for (let i = 0; i < letters.length; i++) packed[i] = letters.charCodeAt(i);
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   } catch {
