@@ -1,6 +1,7 @@
 // Images from exit waves, as nanoshape_lib/imaging.py forms them: aberrations, focal modes, illumination, camera.
 
 import { mtf, signed } from "./microscope.js";
+import { poisson } from "./noise.js";
 
 /**
  * Forms images of one exit wave at a time. All buffers are made once.
@@ -16,14 +17,17 @@ export class ImageFormer {
   constructor(makeLines, optics) {
     this.optics = optics;
     const { wave_pixels: n, intensity_pixels: p, camera_pixels: c, field_A: field } = optics;
-    this.wave = makeLines(n, n);
     this.rows = makeLines(p, n);
     this.columns = makeLines(p, p);
     this.packed = makeLines(p, p / 2);
     this.camera = makeLines(c, c);
-    this.seen = new Float32Array(2 * n * n);
+    // A shear by 45 degrees widens the band by the factor 1.08.
+    this.turning = makeLines((n / 8) * 9, (n / 8) * 9);
+    this.spare = new Float32Array(this.turning.data.length);
     this.intensity = new Float32Array(p * p);
     this.image = new Float32Array(c * c);
+    this.arriving = new Float32Array(c * c);
+    this.flipped = new Float32Array(2 * c * c);
     this.#listAperture(n, p, field, optics.aperture_per_A);
     this.#listBand(c, field);
   }
@@ -41,8 +45,8 @@ export class ImageFormer {
     this.from = Int32Array.from(inside, (each) => each[0]);
     this.to = Int32Array.from(inside, (each) => each[1]);
     this.u = Float64Array.from(inside, (each) => each[2]);
-    this.real = new Float32Array(inside.length);
-    this.imaginary = new Float32Array(inside.length);
+    this.seenReal = new Float32Array(inside.length);
+    this.seenImaginary = new Float32Array(inside.length);
   }
 
   /** The camera's band: 2c - 1 frequencies along x, c along y, their q², and the integration over a pixel. */
@@ -64,22 +68,68 @@ export class ImageFormer {
   }
 
   /**
-   * Take an exit wave.
-   * @param {Float32Array} wave complex (n, n), real and imaginary parts side by side, limited to the aperture.
+   * Take an exit wave by its spectrum on the frequencies inside the aperture, row by row.
+   * @param {Float32Array} real of the spectrum divided by the number of the wave's pixels, as `unpackWave` gives it.
+   * @param {Float32Array} imaginary
+   * @param {number} turn in-plane angle [degrees], from x towards y; the carbon turns with the particle.
    */
-  setWave(wave) {
-    const n = this.optics.wave_pixels;
-    const data = this.wave.data;
-    data.set(wave);
-    this.wave.transform(false);
-    transpose(data, this.seen, n, n);
-    data.set(this.seen);
-    this.wave.transform(false);
-    transpose(this.wave.data, this.seen, n, n);
+  setWave(real, imaginary, turn = 0) {
+    // Halves are rounded to the even number, as the library does.
+    const near = Math.abs((turn / 90) % 1) === 0.5 ? 2 * Math.round(turn / 180) : Math.round(turn / 90);
+    this.quarters = ((near % 4) + 4) % 4;
+    const rest = turn - 90 * near;
+    [this.real, this.imaginary] = rest === 0 ? [real, imaginary] : this.#turned(real, imaginary, rest);
+  }
+
+  /** Three shears, each exact in Fourier space (Unser, Thévenaz & Yaroslavsky 1995). */
+  #turned(real, imaginary, degrees) {
+    const lines = this.turning;
+    const [m, data, n] = [lines.size, lines.data, this.optics.wave_pixels];
+    const angle = (degrees * Math.PI) / 180;
+    const place = (i) => {
+      const [x, y] = [signed(Math.floor(this.from[i] / n), n), signed(this.from[i] % n, n)];
+      return 2 * (m * ((x + m) % m) + ((y + m) % m));
+    };
+    data.fill(0);
+    real.forEach((value, i) => {
+      data[place(i)] = value;
+      data[place(i) + 1] = imaginary[i];
+    });
+    const flip = () => {
+      transpose(data, this.spare, m, m);
+      data.set(this.spare);
+    };
+    // q x, with q the frequency of one index and x the distance of the other from the field's centre.
+    const shear = (slope, alongLines) => {
+      for (let i = 0; i < m; i++) {
+        for (let j = 0; j < m; j++) {
+          const [q, x] = alongLines ? [signed(j, m), i - m / 2] : [signed(i, m), j - m / 2];
+          const phase = (2 * Math.PI * slope * q * x) / m;
+          const [cos, sin, k] = [Math.cos(phase), Math.sin(phase), 2 * (m * i + j)];
+          [data[k], data[k + 1]] = [data[k] * cos - data[k + 1] * sin, data[k] * sin + data[k + 1] * cos];
+        }
+      }
+    };
+    lines.transform(true);
+    shear(Math.tan(angle / 2), false);
+    flip();
+    lines.transform(true);
+    flip();
+    lines.transform(false);
+    shear(-Math.sin(angle), true);
+    lines.transform(true);
+    flip();
+    lines.transform(false);
+    flip();
+    shear(Math.tan(angle / 2), false);
+    lines.transform(false);
+    const scale = 1 / m ** 3;
+    return [real.map((_, i) => data[place(i)] * scale), imaginary.map((_, i) => data[place(i) + 1] * scale)];
   }
 
   /**
    * The image without noise (128, 128) in units of the incident intensity; the array is used again by the next call.
+   * Beside it, `arriving` is the intensity on each pixel before the camera's transfer.
    * @param {object} settings `defocus_A`, `Cs_A`, `focal_spread_A` (one of the tables), `convergence_mrad`, and `mtf`.
    */
   form(settings) {
@@ -89,15 +139,46 @@ export class ImageFormer {
     return this.#record(settings);
   }
 
+  /**
+   * The last image with counting noise, filtered by the camera's transfer; a new array.
+   * @param {number} dose [e/Å²].
+   * @param {object} transfer `c1`, `c2` and `c3` of the transfer function.
+   * @param {() => number} random uniform between 0 and 1.
+   */
+  noisy(dose, transfer, random) {
+    const { camera_pixels: c, field_A: field } = this.optics;
+    const camera = this.camera.data;
+    const mean = dose * (field / c) ** 2;
+    for (let i = 0; i < c * c; i++) {
+      const expected = Math.max(this.arriving[i], 0);
+      camera[2 * i] = poisson(expected * mean, random) / mean - expected;
+      camera[2 * i + 1] = 0;
+    }
+    const both = (backward) => {
+      this.camera.transform(backward);
+      transpose(camera, this.flipped, c, c);
+      camera.set(this.flipped);
+      this.camera.transform(backward);
+    };
+    both(false);
+    for (let i = 0; i < c * c; i++) {
+      const q = Math.hypot(signed(Math.floor(i / c), c), signed(i % c, c)) / field;
+      const factor = mtf(q, transfer, field / c) / (c * c);
+      camera[2 * i] *= factor;
+      camera[2 * i + 1] *= factor;
+    }
+    both(true);
+    return this.image.map((value, i) => value + camera[2 * i]);
+  }
+
   #aberrate({ defocus_A, Cs_A }) {
-    const { wavelength_A: wavelength, wave_pixels: n } = this.optics;
+    const { wavelength_A: wavelength } = this.optics;
     const half = 0.5 * wavelength ** 2 * Cs_A;
     for (let i = 0; i < this.u.length; i++) {
       const phase = -Math.PI * wavelength * this.u[i] * (-defocus_A + half * this.u[i]);
-      const [cos, sin, k] = [Math.cos(phase), Math.sin(phase), 2 * this.from[i]];
-      // Backward transforms are not scaled: divided by the wave's pixels here, they give its own values.
-      this.real[i] = (this.seen[k] * cos - this.seen[k + 1] * sin) / (n * n);
-      this.imaginary[i] = (this.seen[k] * sin + this.seen[k + 1] * cos) / (n * n);
+      const [cos, sin] = [Math.cos(phase), Math.sin(phase)];
+      this.seenReal[i] = this.real[i] * cos - this.imaginary[i] * sin;
+      this.seenImaginary[i] = this.real[i] * sin + this.imaginary[i] * cos;
     }
   }
 
@@ -112,8 +193,8 @@ export class ImageFormer {
       const below = Math.min(Math.floor(place), mode.length - 2);
       const weight = mode[below] + (place - below) * (mode[below + 1] - mode[below]);
       const k = 2 * this.to[i];
-      rows[k] = this.real[i] * weight;
-      rows[k + 1] = this.imaginary[i] * weight;
+      rows[k] = this.seenReal[i] * weight;
+      rows[k + 1] = this.seenImaginary[i] * weight;
     }
     this.rows.transform(true);
     const columns = this.columns.data;
@@ -172,20 +253,28 @@ export class ImageFormer {
       for (let ky = 0; ky < c; ky++, i++) {
         const r2 = this.r2[i];
         const slope = -defocus_A + wavelength ** 2 * Cs_A * r2;
-        const damp = (Math.exp(-tilt * r2 * slope * slope) * mtf(Math.sqrt(r2), transfer, field / c)) / (p * p);
+        const arriving = Math.exp(-tilt * r2 * slope * slope) / (p * p);
+        const damp = arriving * mtf(Math.sqrt(r2), transfer, field / c);
         const k = 2 * (p * (kx + c - 1) + ky);
         const re = columns[k] * this.pixel[2 * i] - columns[k + 1] * this.pixel[2 * i + 1];
         const im = columns[k] * this.pixel[2 * i + 1] + columns[k + 1] * this.pixel[2 * i];
-        add(camera, c, kx, ky, re * damp, im * damp);
-        // The other half of the spectrum of a real image.
-        if (ky > 0) add(camera, c, -kx, -ky, re * damp, -im * damp);
+        // One complex transform makes two real images, each of which has conjugate values at opposite frequencies.
+        add(camera, c, kx, ky, re * damp - im * arriving, im * damp + re * arriving);
+        if (ky > 0) add(camera, c, -kx, -ky, re * damp + im * arriving, re * arriving - im * damp);
       }
     }
     this.camera.transform(true);
-    transpose(camera, this.seenCamera ??= new Float32Array(2 * c * c), c, c);
-    camera.set(this.seenCamera);
+    transpose(camera, this.flipped, c, c);
+    camera.set(this.flipped);
     this.camera.transform(true);
-    for (let y = 0; y < c; y++) for (let x = 0; x < c; x++) this.image[c * x + y] = camera[2 * (c * y + x)];
+    for (let x = 0; x < c; x++) {
+      for (let y = 0; y < c; y++) {
+        let [i, j] = [x, y];
+        for (let quarter = 0; quarter < this.quarters; quarter++) [i, j] = [j, c - 1 - i];
+        this.image[c * x + y] = camera[2 * (c * j + i)];
+        this.arriving[c * x + y] = camera[2 * (c * j + i) + 1];
+      }
+    }
     return this.image;
   }
 }

@@ -1,0 +1,137 @@
+"""Exit waves for the page without a kernel: each shape in some directions, in one byte a number."""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nanoshape_lib import shapes
+from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.hrtem import exit_wave, shake
+from nanoshape_lib.imaging import KERNEL_POINTS, focal_modes, intensity_pixels
+from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.page.assets import write_asset, write_json
+from nanoshape_lib.paths import GENERATED
+from nanoshape_lib.rotations import axis_angle, sector_corners
+from nanoshape_lib.shapes import Shape
+from nanoshape_lib.substrate import FIELD_A, Placement, deposit
+
+# A block of carbon that no network was trained on.
+BLOCK = 6
+LARGEST = 127
+
+
+def directions(shape: Shape, divisions: int) -> np.ndarray:
+    """Unit vectors (N, 3) spread over a shape's fundamental sector, its corners and edges included."""
+    corners = np.stack(list(sector_corners(shape).values()))
+    steps = [(i, j, divisions - i - j) for i in range(divisions + 1) for j in range(divisions + 1 - i)]
+    points = np.array(steps) @ corners
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def onto_beam(direction: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) that brings a unit vector (3,) of the body, other than ±z, onto the beam by the shortest way."""
+    angle_deg = np.degrees(np.arccos(np.clip(direction[2], -1, 1)))
+    return axis_angle(np.cross(direction, [0.0, 0.0, 1.0]), angle_deg)
+
+
+def aperture_points(microscope: Microscope, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which frequencies (n, n) lie inside the aperture, and in which ring, one frequency step wide, each of them does."""
+    k = np.fft.fftfreq(n, 1 / n)
+    square = k[:, None] ** 2 + k**2
+    return square <= (microscope.aperture_per_A * FIELD_A) ** 2, np.rint(np.sqrt(square)).astype(int)
+
+
+def pack(wave: np.ndarray, microscope: Microscope) -> bytes:
+    """An exit wave (n, n) as bytes: its spectrum inside the aperture, rounded to one byte a number.
+
+    The numbers of a ring share one scale, its largest divided by 127. In float32 come first the transmitted
+    beam, which is not rounded, and the scales; then the real parts and the imaginary parts, row by row.
+    """
+    n = len(wave)
+    inside, ring = aperture_points(microscope, n)
+    spectrum = np.fft.fft2(wave) / n**2
+    beam = spectrum[0, 0]
+    spectrum[0, 0] = 0.0
+    numbers, ring = np.stack([spectrum[inside].real, spectrum[inside].imag]), ring[inside]
+    scales = np.zeros(ring.max() + 1)
+    np.maximum.at(scales, ring, np.abs(numbers).max(axis=0) / LARGEST)
+    scales = np.maximum(scales, 1e-12).astype(np.float32)
+    head = np.concatenate([[beam.real, beam.imag], scales]).astype("<f4")
+    return head.tobytes() + np.rint(numbers / scales[ring]).astype(np.int8).tobytes()
+
+
+def unpack(data: bytes, microscope: Microscope, n: int) -> np.ndarray:
+    """The wave (n, n) behind the bytes of :func:`pack`, as the page sees it."""
+    inside, ring = aperture_points(microscope, n)
+    ring = ring[inside]
+    head = np.frombuffer(data, "<f4", 2 + ring.max() + 1)
+    real, imaginary = np.frombuffer(data, np.int8, offset=head.nbytes).reshape(2, -1) * head[2:][ring]
+    spectrum = np.zeros((n, n), complex)
+    spectrum[inside] = real + 1j * imaginary
+    spectrum[0, 0] = head[0] + 1j * head[1]
+    return np.fft.ifft2(spectrum * n**2).astype(np.complex64)
+
+
+def waves_assets(
+    folder: Path,
+    divisions: int = 3,
+    sizes_A: tuple[float, ...] = (45.0, 65.0),
+    fidelity: str = "standard",
+    focal_spreads_A: tuple[float, ...] = tuple(np.arange(0.0, 101.0, 5.0)),
+) -> None:
+    """Write the asset ``waves``, what the page must know of the waves and the optics, and one asset for each wave.
+
+    Parameters
+    ----------
+    folder
+        Where the page looks for its assets.
+    divisions
+        Of the edges of a fundamental sector; there are (divisions + 1) (divisions + 2) / 2 directions of a shape.
+    sizes_A
+        Sizes [Å] of each shape.
+    fidelity
+        Of the multislice simulation.
+    focal_spreads_A
+        Focal spreads [Å], 1/e half widths, that the page offers.
+    """
+    microscope, detector, kept = Microscope(), Detector(), []
+    cache = GENERATED / f"page-{code_hash('nanoshape_lib.page.waves')[:12]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (shape, size_A, index, direction)
+        for shape in Shape
+        for size_A in sizes_A
+        for index, direction in enumerate(directions(shape, divisions))
+    ]
+    for shape, size_A, index, direction in tqdm(jobs, desc="waves of the page", unit="wave"):
+        name = f"wave-{shape.name.lower()}-{size_A:g}-{index}"
+        path = cache / f"{fidelity}-{divisions}-{name}.bin"
+        atoms = shapes.build(shape, size_A)
+        if not path.exists():
+            turned = atoms.copy()
+            turned.positions = turned.positions @ onto_beam(direction).T
+            turned = shake(turned, np.random.default_rng(index))
+            wave = exit_wave(deposit(turned, Placement(BLOCK)), microscope, fidelity)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(pack(wave, microscope))
+            partial.replace(path)
+        write_asset(folder, name, path.read_bytes())
+        kept.append(
+            {"name": name, "shape": int(shape), "size_A": size_A, "direction": direction.tolist(), "atoms": len(atoms)}
+        )
+    modes = {
+        f"{spread:g}": focal_modes(microscope.model_copy(update={"focal_spread_A": spread})).tolist()
+        for spread in focal_spreads_A
+    }
+    optics = {
+        "field_A": FIELD_A,
+        "wavelength_A": microscope.wavelength_A,
+        "aperture_per_A": microscope.aperture_per_A,
+        "wave_pixels": 256,
+        "intensity_pixels": intensity_pixels(microscope, detector),
+        "camera_pixels": detector.pixels,
+        "modes": modes,
+        "mode_points": KERNEL_POINTS,
+    }
+    write_json(folder, "waves", {"optics": optics, "waves": kept, "fidelity": fidelity, "block": BLOCK})
