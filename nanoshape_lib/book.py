@@ -12,7 +12,7 @@ import nbformat
 import yaml
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.javascript import BOOK, bundle, install_javascript
+from nanoshape_lib.javascript import BOOK, install_javascript
 from nanoshape_lib.notebooks import (
     check_profile,
     declared_parameters,
@@ -20,6 +20,7 @@ from nanoshape_lib.notebooks import (
     fingerprint,
     recorded_fingerprint,
 )
+from nanoshape_lib.page.build import build_page
 from nanoshape_lib.paths import NOTEBOOKS, ROOT
 
 EXECUTED = BOOK / "executed"
@@ -55,7 +56,7 @@ def build_book(profile: str = "quick", seed: int = 0) -> Path:
         if not source.is_file():
             raise NanoshapeError(f"notebooks/{source.name} is named in book/_toc.yml but is missing")
     install_javascript()
-    bundle()
+    build_page(profile)
     EXECUTED.mkdir(parents=True, exist_ok=True)
     for stale in set(EXECUTED.iterdir()) - {EXECUTED / source.name for source in sources}:
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()

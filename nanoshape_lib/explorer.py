@@ -45,11 +45,13 @@ class Particle:
 
 @dataclass(frozen=True)
 class Imaging:
-    """What only forms a new image: defocus [Å], Cs [µm], focal spread [Å] and dose [e/Å²]."""
+    """What only forms a new image: focus, coherence, and the camera's dose and half-width of its transfer function."""
 
     defocus_A: float = 80.0
-    Cs_um: float = -15.0
-    focal_spread_A: float = 30.0
+    Cs_um: float = Microscope().Cs_A / 1e4
+    focal_spread_A: float = Microscope().focal_spread_A
+    convergence_mrad: float = Microscope().convergence_mrad
+    mtf_c2: float = Detector().mtf_c2
     dose_e_A2: float = 1000.0
 
 
@@ -72,6 +74,8 @@ KNOBS: dict[str, Knob] = {
     "defocus_A": Knob("defocus", "Å", -300, 300, 5),
     "Cs_um": Knob("Cs", "µm", -50, 50, 1),
     "focal_spread_A": Knob("focal spread", "Å", 0, 100, 5),
+    "convergence_mrad": Knob("convergence", "mrad", 0, 1, 0.05),
+    "mtf_c2": Knob("camera's transfer, half-width", "Nyquist", 0.1, 2, 0.05),
     "dose_e_A2": Knob("dose", "e/Å²", 10, 1e5, 0.1, logarithmic=True),
 }
 PARTICLE_NAMES = frozenset(field.name for field in fields(Particle))
@@ -181,13 +185,16 @@ class ExplorerModel:
     @property
     def microscope(self) -> Microscope:
         """The microscope as its knobs stand."""
-        knobs = {"Cs_A": 1e4 * self.imaging.Cs_um, "focal_spread_A": self.imaging.focal_spread_A}
+        knobs = {"Cs_A": 1e4 * self.imaging.Cs_um} | {
+            name: getattr(self.imaging, name) for name in ("focal_spread_A", "convergence_mrad")
+        }
         return Microscope.model_validate(self._microscope.model_dump() | knobs)
 
     @property
     def detector(self) -> Detector:
         """The camera as its knobs stand."""
-        return Detector.model_validate(self._detector.model_dump() | {"dose_e_A2": self.imaging.dose_e_A2})
+        knobs = {name: getattr(self.imaging, name) for name in ("dose_e_A2", "mtf_c2")}
+        return Detector.model_validate(self._detector.model_dump() | knobs)
 
     def series(self, defoci_A: Sequence[float]) -> np.ndarray:
         """Images (N, 128, 128) in units of the incident intensity at N defoci [Å]."""

@@ -70,6 +70,8 @@ def bundle() -> None:
         return
     entries = [str(SOURCES / f"{name}.js") for name in ENTRIES if (SOURCES / f"{name}.js").exists()]
     options = ["--bundle", "--format=iife", "--minify", "--charset=utf8", "--target=es2022", "--legal-comments=linked"]
+    # What the packages use in node and in modules; a classic script has neither.
+    options += ["--external:module", "--define:import.meta.url=document.baseURI"]
     esbuild = [node_program("node"), str(MODULES / "esbuild" / "bin" / "esbuild")]
     _run([*esbuild, *entries, *options, f"--outdir={PLAY}", "--log-level=warning"], "esbuild could not join book/play")
     stamp.write_text(mark, encoding="utf-8")

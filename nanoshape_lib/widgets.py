@@ -66,7 +66,8 @@ class Explorer(ipywidgets.VBox):
             ends = {"min": np.log10(knob.minimum), "max": np.log10(knob.maximum)}
             return ipywidgets.FloatLogSlider(value=value, step=knob.step, readout_format=".0f", **ends, **common)
         ends = {"min": knob.minimum, "max": knob.maximum, "step": knob.step}
-        return ipywidgets.FloatSlider(value=value, readout_format=".0f", **ends, **common)
+        digits = 2 if knob.step < 1 else 0
+        return ipywidgets.FloatSlider(value=value, readout_format=f".{digits}f", **ends, **common)
 
     def _turned(self, change: Any) -> None:
         """Bring the model to where the controls stand and show it, or say why that cannot be."""

@@ -6,9 +6,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nanoshape_lib import shapes
+from nanoshape_lib.explorer import IMAGING_NAMES, KNOBS, Imaging
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.hrtem import exit_wave, shake
-from nanoshape_lib.imaging import KERNEL_POINTS, focal_modes, intensity_pixels
+from nanoshape_lib.imaging import focal_modes, intensity_pixels
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.paths import GENERATED
@@ -36,7 +37,7 @@ def onto_beam(direction: np.ndarray) -> np.ndarray:
 
 
 def aperture_points(microscope: Microscope, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which frequencies (n, n) lie inside the aperture, and in which ring, one frequency step wide, each of them does."""
+    """Which frequencies (n, n) lie inside the aperture, and in which ring, one frequency step wide, each lies."""
     k = np.fft.fftfreq(n, 1 / n)
     square = k[:, None] ** 2 + k**2
     return square <= (microscope.aperture_per_A * FIELD_A) ** 2, np.rint(np.sqrt(square)).astype(int)
@@ -78,7 +79,6 @@ def waves_assets(
     divisions: int = 3,
     sizes_A: tuple[float, ...] = (45.0, 65.0),
     fidelity: str = "standard",
-    focal_spreads_A: tuple[float, ...] = tuple(np.arange(0.0, 101.0, 5.0)),
 ) -> None:
     """Write the asset ``waves``, what the page must know of the waves and the optics, and one asset for each wave.
 
@@ -92,8 +92,6 @@ def waves_assets(
         Sizes [Å] of each shape.
     fidelity
         Of the multislice simulation.
-    focal_spreads_A
-        Focal spreads [Å], 1/e half widths, that the page offers.
     """
     microscope, detector, kept = Microscope(), Detector(), []
     cache = GENERATED / f"page-{code_hash('nanoshape_lib.page.waves')[:12]}"
@@ -117,12 +115,15 @@ def waves_assets(
             partial.write_bytes(pack(wave, microscope))
             partial.replace(path)
         write_asset(folder, name, path.read_bytes())
-        kept.append(
-            {"name": name, "shape": int(shape), "size_A": size_A, "direction": direction.tolist(), "atoms": len(atoms)}
-        )
+        angles = {
+            corner: float(np.degrees(np.arccos(np.clip(axis @ direction, -1, 1))))
+            for corner, axis in sector_corners(shape).items()
+        }
+        kept.append({"name": name, "shape": int(shape), "size_A": size_A, "atoms": len(atoms), "angles_deg": angles})
+    knob = KNOBS["focal_spread_A"]
     modes = {
         f"{spread:g}": focal_modes(microscope.model_copy(update={"focal_spread_A": spread})).tolist()
-        for spread in focal_spreads_A
+        for spread in np.arange(knob.minimum, knob.maximum + knob.step, knob.step)
     }
     optics = {
         "field_A": FIELD_A,
@@ -132,6 +133,18 @@ def waves_assets(
         "intensity_pixels": intensity_pixels(microscope, detector),
         "camera_pixels": detector.pixels,
         "modes": modes,
-        "mode_points": KERNEL_POINTS,
     }
-    write_json(folder, "waves", {"optics": optics, "waves": kept, "fidelity": fidelity, "block": BLOCK})
+    names = [{"name": shape.title, "label": int(shape), "corners": list(sector_corners(shape))} for shape in Shape]
+    transfer = {"c1": detector.mtf_c1, "c3": detector.mtf_c3}
+    page = {"optics": optics, "mtf": transfer, "knobs": knobs(), "shapes": names, "waves": kept}
+    write_json(folder, "waves", page | {"fidelity": fidelity, "block": BLOCK})
+
+
+def knobs() -> list[dict]:
+    """Knobs of the microscope for the page: those of the widgets, with their first values."""
+    first = Imaging()
+    return [
+        {"field": name, "value": getattr(first, name), **KNOBS[name]._asdict()}
+        for name in KNOBS
+        if name in IMAGING_NAMES
+    ]
