@@ -19,7 +19,7 @@ endef
 help:
 	echo "make book    execute the notebooks and render book/_build/html (PROFILE=smoke|quick|paper, SEED=0)"
 	echo "make test    run the tests"
-	echo "make lab     open the notebooks in JupyterLab"
+	echo "make lab     open the explorers (notebook 09) in JupyterLab"
 	echo "make lint    check style and types"
 	echo "make clean   remove what the book made (generated images, trained networks, pages); .venv stays"
 
@@ -32,7 +32,7 @@ test:
 	$(environment); $$py -m pytest
 
 lab:
-	$(environment); $$py -m jupyter lab notebooks
+	$(environment); $$py -m jupyter lab notebooks/09_explore.ipynb
 
 lint:
 	$(environment); $$py -m ruff check . && $$py -m ruff format --check . && $$py -m mypy nanoshape_lib

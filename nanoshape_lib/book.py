@@ -19,6 +19,7 @@ from nanoshape_lib.notebooks import (
     execute,
     fingerprint,
     recorded_fingerprint,
+    save_figures,
 )
 from nanoshape_lib.page.build import build_page
 from nanoshape_lib.paths import NOTEBOOKS, ROOT
@@ -58,10 +59,14 @@ def build_book(profile: str = "quick", seed: int = 0) -> Path:
     install_javascript()
     build_page(profile)
     EXECUTED.mkdir(parents=True, exist_ok=True)
+    files = EXECUTED / "figures"
     for stale in set(EXECUTED.iterdir()) - {EXECUTED / source.name for source in sources}:
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
     for source in sources:
         _bring_up_to_date(source, profile, seed)
+    files.mkdir()
+    for source in sources:
+        save_figures(EXECUTED / source.name, files)
     return _render(profile, seed)
 
 

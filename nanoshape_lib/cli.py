@@ -170,7 +170,9 @@ def train(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="architectures, sampling, controls or best.")],
+    name: Annotated[
+        str, typer.Argument(help="architectures, sampling, controls, best, transfer, ablations, trust or micrographs.")
+    ],
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
@@ -180,31 +182,22 @@ def study(
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib import campaign
-    from nanoshape_lib.controls import controls_study
     from nanoshape_lib.paths import DATA, GENERATED
     from nanoshape_lib.profiles import load_profile
     from nanoshape_lib.results import RESULTS
-    from nanoshape_lib.studies import architecture_runs, sampling_runs
+    from nanoshape_lib.study import STUDIES
 
-    studies = {"architectures": architecture_runs, "sampling": sampling_runs, "controls": None, "best": None}
-    if name not in studies:
-        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(studies)}")
+    if name not in STUDIES:
+        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
     whole = profile == "paper" and seed == 0
     folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
-    runs = studies[name]
-    if name == "controls":
-        finished, expected = controls_study(settings, deadline, folder)
-    elif runs is None:
-        weights = DATA / "weights" if whole and output is None else folder / "weights"
-        finished, expected = campaign.best_study(settings, deadline, folder, weights)
-    else:
-        finished, expected = campaign.trainings_study(name, settings, runs(settings), deadline, folder)
-    typer.echo(f"{folder}/{name}.csv holds {finished} of {expected} trainings.")
+    weights = DATA / "weights" if whole and output is None else folder / "weights"
+    finished, expected = STUDIES[name](settings, deadline, folder, weights)
+    typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")
 
 
 @app.command()
@@ -235,6 +228,40 @@ def evaluate(
         typer.echo(f"accuracy per {title}: {value:.4f} (95 % interval {low:.4f} to {high:.4f}, {len(table)} of them)")
     if output is not None:
         predictions_table(images.table, logits).to_csv(output, index=False)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Images of a microscope: dm3, dm4, emd, ser, tif, mrc, png, …")],
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in ångströms, if the file does not say.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for predictions.csv and index.html.")] = Path("report"),
+    weights: Annotated[list[Path] | None, typer.Option(help="Weights; several times for an ensemble.")] = None,
+    coverage: Annotated[float, typer.Option(help="How often the set of shapes shall hold the true one.")] = 0.95,
+    whole_field: Annotated[bool, typer.Option(help="The middle of each image is one particle.")] = False,
+    match: Annotated[bool, typer.Option(help="Find the simulation that fits each particle best; slow.")] = False,
+) -> None:
+    """Name the shape of every particle in images of a microscope, or say that it is not known."""
+    from nanoshape_lib import prediction
+    from nanoshape_lib.evidence import Explainer
+    from nanoshape_lib.report import summary, write_report
+    from nanoshape_lib.trust import Classifier
+
+    chosen = weights or [prediction.WEIGHTS]
+    classifier = Classifier(chosen, coverage)
+    analyses, refused = prediction.analyse_all(files, classifier, pixel_size, whole_field)
+    for analysis in analyses:
+        for note in analysis.micrograph.notes:
+            typer.echo(f"Note: {note}.", err=True)
+    explainer = Explainer(classifier, match)
+    about = (
+        f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
+    )
+    page = write_report(out, analyses, refused, about, [explainer.explain(each) for each in analyses])
+    typer.echo(f"{summary(prediction.predictions(analyses))}. Open {page}.")
+    for error in refused:
+        typer.echo(f"Error: {error}", err=True)
+    if refused:
+        raise typer.Exit(1)
 
 
 @app.command(hidden=True)

@@ -4,23 +4,29 @@ Knobs of the particle need a new exit wave; knobs of the microscope only form a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
+from scipy.signal import resample
 from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from nanoshape_lib import rotations, shapes
+from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import exit_wave, shake
 from nanoshape_lib.imaging import focal_series, standardise
+from nanoshape_lib.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.paths import data_file
+from nanoshape_lib.results import load_results
+from nanoshape_lib.shapes import LARGEST_MISFIT_A, Shape
 from nanoshape_lib.substrate import FIELD_A, Placement, deposit
 from nanoshape_lib.training import predict
 
@@ -35,51 +41,57 @@ _THREADS = ThreadpoolController()
 class Particle:
     """What needs a new exit wave: shape, size [Å], Euler angles [degrees] of eq. (2), and the carbon film."""
 
-    shape: Shape = Shape.TRUNCATED_OCTAHEDRON
-    size_A: float = 55.0
-    psi_deg: float = 20.0
-    theta_deg: float = 35.0
-    phi_deg: float = 15.0
-    film: bool = True
+    shape: Shape = SHAPE_DEFAULT
+    size_A: float = KNOBS["size_A"].default
+    psi_deg: float = KNOBS["psi_deg"].default
+    theta_deg: float = KNOBS["theta_deg"].default
+    phi_deg: float = KNOBS["phi_deg"].default
+    film: bool = FILM_DEFAULT
 
 
 @dataclass(frozen=True)
 class Imaging:
-    """What only forms a new image: focus, coherence, and the camera's dose and half-width of its transfer function."""
+    """What only forms a new image; see `nanoshape_lib.knobs` for each."""
 
-    defocus_A: float = 80.0
-    Cs_um: float = Microscope().Cs_A / 1e4
-    focal_spread_A: float = Microscope().focal_spread_A
-    convergence_mrad: float = Microscope().convergence_mrad
-    mtf_c2: float = Detector().mtf_c2
-    dose_e_A2: float = 1000.0
-
-
-class Knob(NamedTuple):
-    """Name, unit, range and step of one number; ``logarithmic`` steps are in powers of ten."""
-
-    name: str
-    unit: str
-    minimum: float
-    maximum: float
-    step: float
-    logarithmic: bool = False
+    defocus_A: float = KNOBS["defocus_A"].default
+    Cs_um: float = KNOBS["Cs_um"].default
+    focal_spread_A: float = KNOBS["focal_spread_A"].default
+    convergence_mrad: float = KNOBS["convergence_mrad"].default
+    dose_e_A2: float = KNOBS["dose_e_A2"].default
+    mtf_half_width: float = KNOBS["mtf_half_width"].default
+    pixel_size_A: float = KNOBS["pixel_size_A"].default
 
 
-KNOBS: dict[str, Knob] = {
-    "size_A": Knob("size", "Å", 30, 100, 1),
-    "psi_deg": Knob("ψ", "°", -180, 180, 1),
-    "theta_deg": Knob("θ", "°", 0, 180, 1),
-    "phi_deg": Knob("φ", "°", -180, 180, 1),
-    "defocus_A": Knob("defocus", "Å", -300, 300, 5),
-    "Cs_um": Knob("Cs", "µm", -50, 50, 1),
-    "focal_spread_A": Knob("focal spread", "Å", 0, 100, 5),
-    "convergence_mrad": Knob("convergence", "mrad", 0, 1, 0.05),
-    "mtf_c2": Knob("camera's transfer, half-width", "Nyquist", 0.1, 2, 0.05),
-    "dose_e_A2": Knob("dose", "e/Å²", 10, 1e5, 0.1, logarithmic=True),
-}
 PARTICLE_NAMES = frozenset(field.name for field in fields(Particle))
 IMAGING_NAMES = frozenset(field.name for field in fields(Imaging))
+
+
+class Classifier(NamedTuple):
+    """A network, the temperature that divides its logits, and, if known, what it learned from and how far it is off.
+
+    ``calibration_error`` is that of single test images after scaling, between 0 and 1.
+    """
+
+    network: nn.Module
+    temperature: float = 1.0
+    design: DatasetDesign | None = None
+    calibration_error: float | None = None
+
+
+def shipped_classifier() -> Classifier:
+    """The network of six blocks that is shipped, with its temperature.
+
+    Raises
+    ------
+    NanoshapeError
+        If one of its files is missing or changed.
+    """
+    data_file("weights/cnn6.json")
+    network, card = load_weights(data_file("weights/cnn6.safetensors"))
+    best, _ = load_results("best")
+    single = best[(best["architecture"] == card["architecture"]) & (best["images"] == 1)]
+    design = DatasetDesign.model_validate(card["profile"]["dataset"])
+    return Classifier(network, card["temperature"], design, float(single["calibration_error_scaled"].iloc[0]))
 
 
 class Simulated(NamedTuple):
@@ -107,22 +119,50 @@ def simulate(particle: Particle, microscope: Microscope, seed: int) -> Simulated
     Raises
     ------
     NanoshapeError
-        If there is no such particle or it does not fit the field of 128 Å.
+        If there is no such particle or it does not fit the field of 128 Å: a `KnobError` that blames the size.
     """
-    atoms = shapes.build(particle.shape, particle.size_A)
+    try:
+        atoms = shapes.build(particle.shape, particle.size_A)
+    except NanoshapeError as error:
+        raise KnobError(str(error), "size_A") from None
     rotation = rotations.euler(particle.psi_deg, particle.theta_deg, particle.phi_deg)
     turned = atoms.copy()
     turned.positions = turned.positions @ rotation.T
     turned = shake(turned, np.random.default_rng(seed))
     width_A = 2 * np.abs(turned.positions[:, :2]).max()
     if width_A > FIELD_A:
-        raise NanoshapeError(
+        raise KnobError(
             f"size is {particle.size_A:g} Å, but the {particle.shape.title} must fit the field of {FIELD_A:g} Å"
-            f" (turned like this it is {width_A:.0f} Å wide)"
+            f" (turned like this it is {width_A:.0f} Å wide)",
+            "size_A",
         )
     scene = deposit(turned, Placement(CARBON_BLOCK) if particle.film else None)
     wave = exit_wave(scene, microscope, FIDELITY)
     return Simulated(atoms, rotation, scene.mid_plane_A if particle.film else None, wave)
+
+
+def turn_knobs(particle: Particle, imaging: Imaging, settings: dict[str, Any]) -> tuple[Particle, Imaging]:
+    """Particle and imaging with some of their fields changed.
+
+    Raises
+    ------
+    KnobError
+        If a name or value is not allowed.
+    """
+    settings = dict(settings)
+    for name, value in settings.items():
+        if name not in PARTICLE_NAMES | IMAGING_NAMES:
+            known = ", ".join(sorted(PARTICLE_NAMES | IMAGING_NAMES))
+            raise KnobError(f"{name!r} is not a knob; there are {known}", name)
+        if name in KNOBS:
+            check(name, value)
+    if "shape" in settings:
+        try:
+            settings["shape"] = Shape.parse(settings["shape"])
+        except NanoshapeError as error:
+            raise KnobError(str(error), "shape") from None
+    particle = replace(particle, **{name: value for name, value in settings.items() if name in PARTICLE_NAMES})
+    return particle, replace(imaging, **{name: value for name, value in settings.items() if name in IMAGING_NAMES})
 
 
 class ExplorerModel:
@@ -130,10 +170,10 @@ class ExplorerModel:
 
     Parameters
     ----------
-    network
-        Network with five outputs; without it there are no outputs.
+    classifier
+        Without it there are no probabilities.
     microscope, detector
-        The instrument; its Cs, focal spread and dose are overridden by the knobs.
+        The instrument; what has a knob is overridden by the knobs.
     seed
         Of the thermal displacements and of the counting noise.
     **settings
@@ -154,13 +194,13 @@ class ExplorerModel:
 
     def __init__(
         self,
-        network: nn.Module | None = None,
+        classifier: Classifier | None = None,
         microscope: Microscope | None = None,
         detector: Detector | None = None,
         seed: int = 0,
         **settings: Any,
     ):
-        self.network, self.seed = network, seed
+        self.classifier, self.seed = classifier, seed
         self._microscope, self._detector = microscope or Microscope(), detector or Detector()
         self.particle, self.imaging = Particle(), Imaging()
         self.change(**settings)
@@ -170,58 +210,73 @@ class ExplorerModel:
 
         Raises
         ------
-        NanoshapeError
+        KnobError
             If a name or value is not allowed, or the particle cannot be made; the state stays as it was.
         """
-        for name, value in settings.items():
-            _check(name, value)
-        if "shape" in settings:
-            settings["shape"] = Shape.parse(settings["shape"])
-        particle = replace(self.particle, **{k: v for k, v in settings.items() if k in PARTICLE_NAMES})
-        imaging = replace(self.imaging, **{k: v for k, v in settings.items() if k in IMAGING_NAMES})
-        self.simulated = simulate(particle, self._microscope, self.seed)
+        particle, imaging = turn_knobs(self.particle, self.imaging, settings)
+        self.simulated = self.simulate(particle)
         self.particle, self.imaging = particle, imaging
+
+    def simulate(self, particle: Particle) -> Simulated:
+        """Another particle under this microscope, which does not change the model; any thread may call it."""
+        return simulate(particle, self._microscope, self.seed)
 
     @property
     def microscope(self) -> Microscope:
         """The microscope as its knobs stand."""
-        knobs = {"Cs_A": 1e4 * self.imaging.Cs_um} | {
-            name: getattr(self.imaging, name) for name in ("focal_spread_A", "convergence_mrad")
-        }
-        return Microscope.model_validate(self._microscope.model_dump() | knobs)
+        return Microscope.model_validate(
+            self._microscope.model_dump() | schema_values("microscope", asdict(self.imaging))
+        )
 
     @property
     def detector(self) -> Detector:
         """The camera as its knobs stand."""
-        knobs = {name: getattr(self.imaging, name) for name in ("dose_e_A2", "mtf_c2")}
-        return Detector.model_validate(self._detector.model_dump() | knobs)
+        return Detector.model_validate(self._detector.model_dump() | schema_values("detector", asdict(self.imaging)))
 
     def series(self, defoci_A: Sequence[float]) -> np.ndarray:
-        """Images (N, 128, 128) in units of the incident intensity at N defoci [Å]."""
+        """Images (N, n, n) in units of the incident intensity at N defoci [Å]; n is 128 for pixels of 1.0 Å."""
         with _THREADS.limit(limits=1):
             return focal_series(self.simulated.wave, np.asarray(defoci_A), self.microscope, self.detector, self.seed)
 
     def image(self) -> np.ndarray:
-        """The image (128, 128), indexed [x, y], in units of the incident intensity."""
+        """The image (n, n), indexed [x, y], in units of the incident intensity."""
         return self.series([self.imaging.defocus_A])[0]
 
     def outputs(self, images: np.ndarray) -> np.ndarray | None:
-        """The classifier's five outputs (N, 5) for images (N, 128, 128), each row summing to one."""
-        if self.network is None:
+        """The classifier's five probabilities (N, 5) for images (N, n, n), each row summing to one.
+
+        Images of other pixels are brought to the 128 x 128 pixels of 1.0 Å that the network knows: their
+        spectrum is cut off or padded with zeros, and nothing is interpolated in between.
+        """
+        if self.classifier is None:
             return None
+        for axis in (1, 2):
+            if images.shape[axis] != IMAGE_PIXELS:
+                images = resample(images, IMAGE_PIXELS, axis=axis)
         with _THREADS.limit(limits=1):
-            return softmax(predict(self.network, standardise(torch.as_tensor(images))), axis=1)
+            logits = predict(self.classifier.network, standardise(torch.as_tensor(images)))
+        return softmax(logits / self.classifier.temperature, axis=1)
+
+    def unlike_training(self) -> list[str]:
+        """Labels of the knobs that stand where the classifier has seen no images."""
+        design = self.classifier.design if self.classifier else None
+        if design is None:
+            return []
+        found = [] if self.particle.film else ["carbon film"]
+        for name, seen, value in (
+            ("size_A", design.sizes_A, self.simulated.atoms.info["size_A"]),
+            ("defocus_A", design.defoci_A, self.imaging.defocus_A),
+        ):
+            if not min(seen) - LARGEST_MISFIT_A <= value <= max(seen) + LARGEST_MISFIT_A:
+                found.append(KNOBS[name].label)
+        known = design.microscope.model_dump() | design.detector.model_dump()
+        now = self.microscope.model_dump() | self.detector.model_dump()
+        labels = {knob.field: knob.label for knob in KNOBS.values() if knob.field}
+        return found + [label for field, label in labels.items() if not np.isclose(now[field], known[field])]
 
 
-def _check(name: str, value: Any) -> None:
-    """Refuse unknown names and numbers outside their knob's range."""
-    if name not in PARTICLE_NAMES | IMAGING_NAMES:
-        known = ", ".join(sorted(PARTICLE_NAMES | IMAGING_NAMES))
-        raise NanoshapeError(f"{name!r} is not a knob; there are {known}")
-    if name in KNOBS:
-        knob = KNOBS[name]
-        if not isinstance(value, int | float) or not knob.minimum <= value <= knob.maximum:
-            raise NanoshapeError(
-                f"{knob.name} is {value} {knob.unit}, but must lie between {knob.minimum:g} and"
-                f" {knob.maximum:g} {knob.unit}"
-            )
+def power_spectrum(image: np.ndarray) -> np.ndarray:
+    """Decadic logarithm of the power spectrum of an image (n, n) without its mean; zero frequency at [n//2, n//2]."""
+    power = np.abs(np.fft.fft2(image - image.mean())) ** 2
+    power[0, 0] = power[0, 1]
+    return np.fft.fftshift(np.log10(power + 1e-12))

@@ -15,7 +15,7 @@ SOURCES = BOOK / "play"
 MODULES = BOOK / "node_modules"
 VENDOR = BOOK / "_vendor" / "vendor"
 PLAY = BOOK / "_vendor" / "play"
-ENTRIES = ("play", "runtime")
+ENTRIES = ("play", "runtime", "particle3d", "files", "twins")
 
 
 def node_program(name: str) -> str:

@@ -15,10 +15,12 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.figures._style import FILES
 from nanoshape_lib.fingerprint import files_hash, source_files
 from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT
 
 PROFILES = NOTEBOOKS / "profiles"
+_EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
 
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -110,25 +112,44 @@ def recorded_fingerprint(executed: Path) -> str | None:
 
 
 def save_figures(executed: Path, folder: Path) -> list[Path]:
-    """Write every named figure of an executed notebook as a PNG file, called after the figure."""
+    """Write every named figure of an executed notebook as PNG, SVG and, where it has numbers, CSV file."""
     written = []
     for cell in nbformat.read(executed, as_version=4).cells:
-        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        name = _figure_name(cell)
         images = [out.data["image/png"] for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
         if name and images:
-            path = folder / f"{name}.png"
-            path.write_bytes(base64.b64decode(images[-1]))
-            written.append(path)
+            contents = {"png": base64.b64decode(images[-1])}
+            contents |= {ending: text.encode() for ending, text in cell.metadata.get(FILES, {}).items()}
+            for ending, content in contents.items():
+                path = folder / f"{name}.{ending}"
+                path.write_bytes(content)
+                written.append(path)
     return written
 
 
+def _figure_name(cell: NotebookNode) -> str | None:
+    return cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+
+
 def _tidy(notebook: NotebookNode, mark: str) -> NotebookNode:
-    """Keep what a page needs: fold the injected parameters, drop papermill's notes and orphan widgets."""
+    """Keep what a page needs: fold the injected parameters, drop papermill's notes and orphan widgets.
+
+    An empty corner of a table is no heading, though pandas calls it one. Captions end with links to the figure's
+    files, which :func:`save_figures` writes into a folder ``figures`` beside the notebook.
+    """
     notebook.metadata.pop("papermill", None)
     notebook.metadata["nanoshape"] = {"fingerprint": mark}
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         tags = cell.metadata.get("tags", [])
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = _EMPTY_HEAD.sub(r"<td\1></td>", output.data["text/html"])
+            files = output.get("data", {}).pop(FILES, None)
+            if files and _figure_name(cell):
+                cell.metadata[FILES] = files
+                links = (f"{{download}}`{end.upper()} <figures/{_figure_name(cell)}.{end}>`" for end in files)
+                cell.metadata["mystnb"]["figure"]["caption"] += f" Download: {', '.join(links)}."
         if "injected-parameters" in tags:
             cell.metadata["tags"] = [*tags, "hide-cell"]
             cell.metadata["mystnb"] = {"code_prompt_show": "The values of this build"}

@@ -105,12 +105,17 @@ def save_examples(name: str, images: ImageSet, predictions: pd.DataFrame, origin
     table = predictions.iloc[rows].assign(
         row=rows, kind=np.repeat(list(chosen), [len(each) for each in chosen.values()])
     )
-    save_results(name, table, origin, folder)
-    np.save(folder / f"{name}.npy", images.images[torch.as_tensor(rows)].numpy())
+    save_image_set(name, ImageSet(images.images[torch.as_tensor(rows)], table), origin, folder)
+
+
+def save_image_set(name: str, images: ImageSet, origin: dict, folder: Path = RESULTS) -> None:
+    """Ship images as ``NAME.npy``, float16, beside their table ``NAME``."""
+    save_results(name, images.table, origin, folder)
+    np.save(folder / f"{name}.npy", images.images.half().numpy())
 
 
 def load_examples(name: str, folder: Path = RESULTS) -> ImageSet:
-    """The images and the table written by :func:`save_examples`."""
+    """The images and the table written by :func:`save_image_set` or :func:`save_examples`."""
     table, _ = load_results(name, folder)
     return ImageSet(torch.from_numpy(np.load(folder / f"{name}.npy")), table)
 

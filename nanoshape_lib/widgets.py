@@ -8,98 +8,190 @@ from typing import Any
 import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import nn
 
+from nanoshape_lib.background import Latest
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.explorer import IMAGING_NAMES, KNOBS, PARTICLE_NAMES, ExplorerModel
+from nanoshape_lib.explorer import (
+    IMAGING_NAMES,
+    PARTICLE_NAMES,
+    Classifier,
+    ExplorerModel,
+    Particle,
+    Simulated,
+    shipped_classifier,
+    turn_knobs,
+)
 from nanoshape_lib.figures import explorer as draw
-from nanoshape_lib.figures._style import SHAPE_COLORS
+from nanoshape_lib.figures import live
+from nanoshape_lib.knobs import FILM_LABEL, KNOBS, KnobError
 from nanoshape_lib.shapes import Shape
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, Control, number_control, shared, style, wrapping
 
-SCREEN_PIXELS = 384
+FRAME_PIXELS = 580
 
 
 class Explorer(ipywidgets.VBox):
-    """Knobs, the particle, its exit wave, its image and the classifier's outputs, live in a notebook.
+    """Knobs, the particle, its exit wave, its image and the classifier's probabilities, live in a notebook.
+
+    A knob of the microscope or of the camera forms a new image at once. A knob of the particle asks for a new
+    exit wave, which is computed in the background; until it is there the pictures are grey, and of several
+    requests the newest wins.
 
     Parameters
     ----------
-    network
-        Classifier whose outputs are shown; None shows none.
+    classifier
+        Whose probabilities are shown; by default the network that is shipped.
     **settings
         As for `ExplorerModel`.
     """
 
-    def __init__(self, network: nn.Module | None = None, **settings: Any):
-        self.model = ExplorerModel(network, **settings)
+    def __init__(self, classifier: Classifier | None = None, **settings: Any):
+        self.model = ExplorerModel(classifier or shipped_classifier(), **settings)
+        self.wanted, self.waiting = self.model.particle, False
+        self.waves: Latest[Particle, tuple[Simulated, list[str]]] = Latest(self._simulate, self._arrived)
         self.controls = {name: self._control(name) for name in ("shape", *KNOBS, "film")}
-        self.status = ipywidgets.HTML()
-        self.particle_view, self.image_view = ipywidgets.Image(layout=_whole()), ipywidgets.Image(layout=_whole())
-        self.particle_caption, self.image_caption, self.bars = (ipywidgets.HTML() for _ in range(3))
-        for control in self.controls.values():
-            control.observe(self._turned, "value")
+        self.status, self.particle_caption = ipywidgets.HTML(), ipywidgets.HTML()
+        self.particle_views = [ipywidgets.HTML(layout=shared("12em")) for _ in range(4)]
+        self.image_view, self.spectrum_view, self.transfer_view = (
+            ipywidgets.HTML(layout=shared("15em")) for _ in range(3)
+        )
+        self.bars, self.calibration = ipywidgets.HTML(), ipywidgets.HTML()
         columns = []
-        for title, names in (("Particle", PARTICLE_NAMES), ("Microscope", IMAGING_NAMES)):
-            rows = [control for name, control in self.controls.items() if name in names]
-            columns.append(ipywidgets.VBox([ipywidgets.HTML(f"<b>{title}</b>"), *rows], layout=_shared()))
-        image = ipywidgets.VBox([self.image_view, self.image_caption], layout=_shared())
-        outputs = ipywidgets.VBox([self.bars], layout=_shared())
-        views = [self.particle_caption, self.particle_view, ipywidgets.HBox([image, outputs], layout=_wrapping())]
-        super().__init__([ipywidgets.HBox(columns, layout=_wrapping()), self.status, *views])
-        self._show(new_particle=True)
+        for title, group in (("Particle", "particle"), ("Microscope", "microscope"), ("Camera", "detector")):
+            rows = [self.controls[name] for name, knob in KNOBS.items() if knob.group == group]
+            if group == "particle":
+                rows = [self.controls["shape"], *rows, self.controls["film"]]
+            columns.append(ipywidgets.VBox([ipywidgets.HTML(f"<b>{title}</b>"), *rows], layout=shared("23.5em")))
+        outputs = ipywidgets.VBox([self.bars, self.calibration], layout=shared("17em"))
+        above = ipywidgets.HBox(self.particle_views, layout=wrapping())
+        below = ipywidgets.HBox([self.image_view, self.spectrum_view, self.transfer_view, outputs], layout=wrapping())
+        self.pictures = ipywidgets.VBox([self.particle_caption, above, below])
+        super().__init__([style(), ipywidgets.HBox(columns, layout=wrapping()), self.status, self.pictures])
+        self.add_class(OURS)
+        self._show_particle(live.particle_pictures(self.model.simulated))
+        self._show_image()
         self._say("Turn a knob. The pictures answer only while a kernel is running.")
 
-    def _control(self, name: str) -> ipywidgets.ValueWidget:
-        """The input for one field, named with its unit."""
-        common = {"style": {"description_width": "9em"}, "layout": ipywidgets.Layout(width="auto")}
+    def _control(self, name: str) -> Control:
+        """The control of one field, named with its unit."""
         value = getattr(self.model.particle if name in PARTICLE_NAMES else self.model.imaging, name)
         if name == "shape":
             options = [(shape.title, shape) for shape in Shape]
-            return ipywidgets.Dropdown(options=options, value=value, description="shape", **common)
-        if name == "film":
-            return ipywidgets.Checkbox(value=value, description="carbon film under the particle", indent=False)
-        knob = KNOBS[name]
-        common |= {"description": f"{knob.name} [{knob.unit}]", "continuous_update": name in IMAGING_NAMES}
-        if knob.logarithmic:
-            ends = {"min": np.log10(knob.minimum), "max": np.log10(knob.maximum)}
-            return ipywidgets.FloatLogSlider(value=value, step=knob.step, readout_format=".0f", **ends, **common)
-        ends = {"min": knob.minimum, "max": knob.maximum, "step": knob.step}
-        digits = 2 if knob.step < 1 else 0
-        return ipywidgets.FloatSlider(value=value, readout_format=f".{digits}f", **ends, **common)
-
-    def _turned(self, change: Any) -> None:
-        """Bring the model to where the controls stand and show it, or say why that cannot be."""
-        wave, start = self.model.simulated.wave, time.perf_counter()
-        if change["owner"] in [self.controls[name] for name in PARTICLE_NAMES]:
-            self._say("Computing the exit wave …")
-        try:
-            self.model.change(**{name: control.value for name, control in self.controls.items()})
-        except NanoshapeError as error:
-            self._say(f"Not possible: {error}. The pictures still show the settings before.", refused=True)
-            return
-        self._show(new_particle=self.model.simulated.wave is not wave)
-        self._say(f"Done in {time.perf_counter() - start:.2f} s.")
-
-    def _say(self, text: str, refused: bool = False) -> None:
-        colour = "#a11a00" if refused else "inherit"
-        self.status.value = f'<span role="status" style="color: {colour}">{text}</span>'
-
-    def _show(self, new_particle: bool) -> None:
-        model = self.model
-        if new_particle:
-            atoms = model.simulated.atoms
-            self.particle_caption.value = (
-                f"{model.particle.shape.title.capitalize()} of {len(atoms)} atoms; the nearest size at which it exists"
-                f" is {atoms.info['size_A']:.1f} Å"
+            entry = ipywidgets.Dropdown(
+                options=options,
+                value=value,
+                description="shape",
+                style={"description_width": LABEL_WIDTH},
+                layout=ipywidgets.Layout(width="22em"),
             )
-            self.particle_view.value = _figure_png(draw.particle_panels(model.simulated))
+            return Control(name, entry, self._turned)
+        if name == "film":
+            return Control(name, ipywidgets.Checkbox(value=value, description=FILM_LABEL, indent=False), self._turned)
+        return number_control(KNOBS[name], value, self._turned, live=name in IMAGING_NAMES)
+
+    def _turned(self, name: str, value: Any) -> None:
+        """Form a new image, ask for a new wave, or say beside the control why that cannot be."""
+        start = time.perf_counter()
+        self.controls[name].refuse("")
+        try:
+            wanted, imaging = turn_knobs(self.wanted, self.model.imaging, {name: value})
+        except KnobError as error:
+            self._refuse(error)
+            return
+        if imaging != self.model.imaging:
+            self.model.imaging = imaging
+            self._show_image()
+        if wanted != self.wanted:
+            self._ask(wanted)
+        elif not self.waiting:
+            self._say(f"Done in {time.perf_counter() - start:.2f} s.")
+
+    def _ask(self, wanted: Particle) -> None:
+        """Ask for a wave, and show that the pictures are those of another particle."""
+        self.wanted = wanted
+        self.controls["size_A"].refuse("")
+        if wanted == self.model.particle:
+            self.waves.forget()
+            self._settle("The pictures show this particle.")
+            return
+        self.waiting = True
+        self.pictures.add_class(STALE)
+        self._say(
+            f'Computing the exit wave of the {wanted.shape.title} of {wanted.size_A:g} Å … <progress aria-label="'
+            'computing the exit wave"></progress>'
+        )
+        self.waves.ask(wanted)
+
+    def _simulate(self, wanted: Particle) -> tuple[Simulated, list[str]]:
+        """The wave and its pictures; in the background."""
+        simulated = self.model.simulate(wanted)
+        return simulated, live.particle_pictures(simulated)
+
+    def _arrived(self, wanted: Particle, answer: tuple[Simulated, list[str]] | Exception) -> None:
+        """Show a new wave, or why there is none."""
+        self._settle("Done.")
+        if isinstance(answer, KnobError):
+            self._refuse(answer)
+        elif isinstance(answer, Exception):
+            self._say(f"The exit wave could not be computed: {answer}. The pictures show the particle before.")
+        else:
+            self.model.particle, self.model.simulated = wanted, answer[0]
+            self._show_particle(answer[1])
+            self._show_image()
+
+    def _refuse(self, error: KnobError) -> None:
+        self.controls[error.knob].refuse(f"Not possible: {error}.")
+        if not self.waiting:
+            self._say("A value is not possible. The pictures show the settings before.")
+
+    def _settle(self, text: str) -> None:
+        """Nothing is being waited for any more."""
+        self.waiting = False
+        self.pictures.remove_class(STALE)
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.status.value = f'<span role="status">{text}</span>'
+
+    def _show_particle(self, pictures: list[str]) -> None:
+        atoms = self.model.simulated.atoms
+        self.particle_caption.value = (
+            f"{self.model.particle.shape.title.capitalize()} of {len(atoms)} atoms; the nearest size at which it"
+            f" exists is {atoms.info['size_A']:.1f} Å"
+        )
+        for view, picture in zip(self.particle_views, pictures, strict=True):
+            view.value = picture
+
+    def _show_image(self) -> None:
+        model = self.model
         image = model.image()
+        self.image_view.value = live.image_picture(image, model)
+        self.spectrum_view.value = live.spectrum_picture(image, model.imaging.pixel_size_A)
+        self.transfer_view.value = live.transfer_curve(model)
         outputs = model.outputs(image[None])
-        self.image_view.value = _image_png(image)
-        self.image_caption.value = _image_caption(model)
-        self.bars.value = "" if outputs is None else _bars(outputs[0])
+        self.bars.value = live.bars(outputs[0]) if outputs is not None else ""
+        self.calibration.value = calibration_words(model)
+
+
+def calibration_words(model: ExplorerModel) -> str:
+    """What the probabilities of a model mean, and for which images."""
+    if model.classifier is None:
+        return ""
+    _, temperature, _, error = model.classifier
+    words = [
+        f"Calibrated: the network's logits are divided by {temperature:.2f}, a temperature fitted on validation images"
+        " so that of the images named with a probability of 90 %, about 90 % are named rightly."
+    ]
+    if error is not None:
+        words.append(f"On test images the two differ by {100 * error:.2f} percentage points on average.")
+    unlike = model.unlike_training()
+    if unlike:
+        words.append(
+            f"<b>It has not learned from images like this</b> ({', '.join(unlike)}): do not count on that here."
+        )
+    if "pixel size" in unlike:
+        words.append("It is brought to pixels of 1.0 Å for the network.")
+    return " ".join(words)
 
 
 def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.VBox:
@@ -129,8 +221,9 @@ def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.V
     frames = []
     for index, (image, defocus_A) in enumerate(zip(images, defoci_A, strict=True)):
         row = None if outputs is None else outputs[index]
-        figure = draw.frame(image, row, f"defocus {draw.signed(defocus_A)} Å", model.particle.shape)
-        frames.append(ipywidgets.Image(value=_figure_png(figure), layout=_whole()))
+        title = f"defocus {draw.signed(defocus_A)} Å"
+        figure = draw.frame(image, row, title, model.particle.shape)
+        frames.append(ipywidgets.HTML(live.embedded(_figure_png(figure), _frame_words(title, row), FRAME_PIXELS)))
     slider = ipywidgets.SelectionSlider(
         options=[(f"{draw.signed(defocus_A)} Å", index) for index, defocus_A in enumerate(defoci_A)],
         index=len(defoci_A) // 2,
@@ -143,50 +236,15 @@ def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.V
     return ipywidgets.VBox([slider, stack])
 
 
+def _frame_words(title: str, outputs: np.ndarray | None) -> str:
+    """What one frame shows, for those who do not see it."""
+    if outputs is None:
+        return f"image at {title}"
+    likeliest = Shape(int(outputs.argmax()))
+    return f"image at {title}; the classifier says {likeliest.title}, {outputs.max():.0%}"
+
+
 def _figure_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def _image_png(image: np.ndarray) -> bytes:
-    """An image (128, 128), indexed [x, y], as a PNG of 384 x 384 pixels."""
-    buffer = io.BytesIO()
-    grey = Image.fromarray(draw.as_grey(image))
-    grey.resize((SCREEN_PIXELS, SCREEN_PIXELS), Image.Resampling.NEAREST).save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _whole() -> ipywidgets.Layout:
-    """A picture at its own size, or smaller where there is less room."""
-    return ipywidgets.Layout(max_width="100%", height="auto", object_fit="contain", align_self="flex-start")
-
-
-def _wrapping() -> ipywidgets.Layout:
-    return ipywidgets.Layout(flex_flow="row wrap", width="100%")
-
-
-def _shared() -> ipywidgets.Layout:
-    """Half the width, or all of it where half would be too narrow."""
-    return ipywidgets.Layout(flex="1 1 19em", min_width="0", padding="0 0.6em 0 0")
-
-
-def _image_caption(model: ExplorerModel) -> str:
-    imaging = model.imaging
-    return (
-        f"Image, {FIELD_A:g} Å wide: defocus {draw.signed(imaging.defocus_A)} Å, Cs {draw.signed(imaging.Cs_um)} µm,"
-        f" focal spread {imaging.focal_spread_A:.0f} Å, dose {imaging.dose_e_A2:.0f} e/Å²"
-    )
-
-
-def _bars(outputs: np.ndarray) -> str:
-    """The classifier's outputs as a table with a bar in each row; the numbers stand beside the bars."""
-    rows = []
-    for shape, output in zip(Shape, outputs, strict=True):
-        name = f"<b>{shape.title}</b>" if output == outputs.max() else shape.title
-        bar = f"width: {100 * output:.1f}%; height: 0.9em; background: {SHAPE_COLORS[shape]}"
-        percent = f'<td style="white-space: nowrap">{100 * output:.0f} %</td>'
-        cells = f'<td>{name}</td><td style="width: 35%"><div style="{bar}"></div></td>{percent}'
-        rows.append(f"<tr>{cells}</tr>")
-    caption = "<caption>The classifier's outputs</caption>"
-    return f'<table style="width: 100%; line-height: 1.3">{caption}{"".join(rows)}</table>'

@@ -3,12 +3,15 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nanoshape_lib import dataset
 from nanoshape_lib.dataset import generate
 from nanoshape_lib.design import DatasetDesign, SplitDesign
 from nanoshape_lib.hrtem import exit_wave
+from nanoshape_lib.micrograph_study import draw_design, take
+from nanoshape_lib.micrographs import Micrograph
 from nanoshape_lib.store import Store
 
 
@@ -44,3 +47,15 @@ def simulated(monkeypatch) -> list:
     counted: list = []
     monkeypatch.setattr(dataset, "exit_wave", lambda *args: counted.append(args) or exit_wave(*args))
     return counted
+
+
+@pytest.fixture(scope="session")
+def micrograph() -> Micrograph:
+    """Ten particles in 512 Å at pixels of 0.8 Å and a dose of 300 e/Å², with their truth."""
+    return take(draw_design(11, particles=10))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every test."""
+    return np.random.default_rng(0)

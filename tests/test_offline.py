@@ -57,10 +57,10 @@ def browser():
 class Visit:
     """One page, opened; what it asked for and complained of."""
 
-    def __init__(self, browser, path, width=1280):
+    def __init__(self, browser, path, width=1280, theme="light"):
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -1,4 +1,7 @@
-"""The network as the page computes it: the library's probabilities, in ONNX Runtime, in node and in a browser."""
+"""The network as the page computes it: the library's probabilities, in ONNX Runtime, in node and in a browser.
+
+And the reader's own image, from a file to probabilities.
+"""
 
 import base64
 import gzip
@@ -10,7 +13,9 @@ import subprocess
 import numpy as np
 import onnxruntime
 import pytest
+import tifffile
 import torch
+from PIL import Image
 from scipy.special import softmax
 from torch import nn
 
@@ -30,6 +35,16 @@ CLASSIFY = """async text => {
     const { classify, card } = await page.loadClassifier();
     const rows = Array.from({ length: pixels.length / 16384 }, (_, i) => pixels.slice(i * 16384, (i + 1) * 16384));
     return { answers: (await Promise.all(rows.map(classify))).map(row => [...row]), card };
+}"""
+DROP = """async ([text, name, size]) => {
+    const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], name));
+    const dropped = new Promise(resolve => addEventListener("drop", event => resolve(event.dataTransfer.files[0])));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+    const read = await page.readImage(await dropped);
+    const { classify } = await page.loadClassifier();
+    return [...(await classify(page.prepare(read, read.pixelSize_A ?? size).image))];
 }"""
 REASON = "page.loadClassifier().then(() => 'loaded', error => error.message)"
 
@@ -112,8 +127,15 @@ def page(tmp_path_factory):
     runtime_asset(folder)
     shutil.copy(javascript.PLAY / "runtime.js", folder)
     esbuild = [javascript.node_program("node"), str(javascript.MODULES / "esbuild" / "bin" / "esbuild")]
-    options = ["--bundle", "--format=iife", "--global-name=page", f"--outfile={folder / 'page.js'}"]
-    subprocess.run([*esbuild, str(javascript.SOURCES / "classifier.js"), *options, "--log-level=error"], check=True)
+    options = [
+        "--bundle",
+        "--format=iife",
+        "--global-name=page",
+        f"--outfile={folder / 'page.js'}",
+        "--log-level=error",
+    ]
+    exports = 'export * from "./play/classifier.js"; export * from "./play/ownimage.js";'
+    subprocess.run([*esbuild, *options], input=exports, text=True, cwd=javascript.BOOK, check=True)
     text = '<!doctype html><meta charset="utf-8"><title>classifier</title><script src="page.js"></script>'
     (folder / "page.html").write_text(text, encoding="utf-8")
     return folder
@@ -224,4 +246,66 @@ def test_a_browser_without_webassembly_says_so(page, browser):
     tab, requests, _ = visit(browser, page, before="delete globalThis.WebAssembly;")
     assert tab.evaluate(REASON).startswith("The classifier needs WebAssembly")
     assert len(requests) == 2, "nothing is loaded in vain"
+    tab.close()
+
+
+def read_in_node(files):
+    """What readImage gives for files: a list of dictionaries, pixels as base64."""
+    script = f"""
+        import {{ readFileSync }} from "node:fs";
+        import {{ readImage }} from "{(javascript.SOURCES / "ownimage.js").as_uri()}";
+        for (const name of process.argv.slice(1)) {{
+            const image = await readImage(Object.assign(new Blob([readFileSync(name)]), {{ name }}));
+            const pixels = Buffer.from(image.pixels.buffer).toString("base64");
+            console.log(JSON.stringify({{ ...image, pixels }}));
+        }}"""
+    command = [javascript.node_program("node"), "--input-type=module", "-e", script, "--", *map(str, files)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=javascript.BOOK)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_files_of_other_programs_are_read(tmp_path):
+    javascript.install_javascript()
+    rng = np.random.default_rng(0)
+    whole = rng.poisson(900, (90, 130)).astype(np.uint16)
+    floats, signed = rng.normal(3, 1, whole.shape).astype(np.float32), (whole.astype(np.int16) - 1000)
+    written = {
+        "plain.tif": (whole, {}),
+        "differences.tif": (whole, {"compression": "zlib", "predictor": 2}),
+        "tiles.tif": (whole, {"tile": (32, 48), "compression": "zlib"}),
+        "motorola.tif": (floats, {"byteorder": ">", "rowsperstrip": 7}),
+        "signed.tif": (signed, {}),
+        "imagej.tif": (floats, {"imagej": True, "resolution": (40.0, 40.0), "metadata": {"unit": "nm"}}),
+    }
+    for name, (values, options) in written.items():
+        tifffile.imwrite(tmp_path / name, values, **options)
+    Image.fromarray(whole).save(tmp_path / "libtiff.tif", compression="tiff_lzw")
+    Image.fromarray(whole).save(tmp_path / "deep.png")
+    bright = (whole % 256).astype(np.uint8)
+    Image.fromarray(bright).convert("P").save(tmp_path / "palette.png")
+    values = [each for each, _ in written.values()] + [whole, whole, bright]
+    found = read_in_node([tmp_path / name for name in [*written, "libtiff.tif", "deep.png", "palette.png"]])
+    for expected, image in zip(values, found, strict=True):
+        pixels = np.frombuffer(base64.b64decode(image["pixels"]), np.float32).reshape(expected.shape)
+        assert (pixels == expected.astype(np.float32)).all()
+    assert found[list(written).index("imagej.tif")]["pixelSize_A"] == pytest.approx(0.25)
+
+
+def test_a_dropped_image_is_classified_as_the_library_does(page, shipped, images, browser, tmp_path):
+    model, card = shipped
+    chosen = images[-2:].numpy()
+    low, high = chosen.min(axis=(1, 2), keepdims=True), chosen.max(axis=(1, 2), keepdims=True)
+    counts = np.rint((chosen - low) / (high - low) * 60_000).astype(np.uint16)
+    expected = library(model, torch.as_tensor(counts.astype(np.float32)), card["temperature"])
+    Image.fromarray(counts[0]).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "b.tif", counts[1], imagej=True, resolution=(10.0, 10.0), metadata={"unit": "nm"})
+    tab, requests, complaints = visit(browser, page)
+    for row, (name, size) in enumerate({"a.png": 1.0, "b.tif": None}.items()):
+        content = base64.b64encode((tmp_path / name).read_bytes()).decode()
+        found = np.array(tab.evaluate(DROP, [content, name, size]))
+        assert np.abs(found - expected[row]).max() < TOLERANCE, name
+    refused = tab.evaluate("page.readImage(new File(['shape'], 'x.png')).catch(error => error.message)")
+    assert refused == "x.png is neither a PNG nor a TIFF image."
+    assert all(url.startswith("file:") for url in requests) and complaints == []
     tab.close()

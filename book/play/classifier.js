@@ -1,8 +1,9 @@
 // The shipped network in the browser: one image in, five probabilities out.
 
-import { base, loadAsset, loadJson } from "./assets.js";
+import { loadAsset, loadCode, loadJson } from "./assets.js";
 
 const PIXELS = 128;
+const UNUSABLE = "The classifier does not start: its files beside this page are damaged, or the browser is too old.";
 
 let loaded;
 
@@ -23,12 +24,12 @@ async function load() {
   if (typeof WebAssembly !== "object") {
     throw new Error("The classifier needs WebAssembly, which this browser does not have or does not allow.");
   }
-  const parts = [loadRuntime(), loadAsset("runtime-wasm"), loadAsset("network"), loadJson("network-card")];
+  const parts = [loadCode("runtime"), loadAsset("runtime-wasm"), loadAsset("network"), loadJson("network-card")];
   return createClassifier(...(await Promise.all(parts)));
 }
 
 /**
- * A classifier from its parts: `startNetwork` of runtime.js, the bytes of the runtime and of the network, and the card.
+ * A classifier from its parts: `startNetwork` of runtime.js, the bytes of the runtime and of the network, the card.
  *
  * `classify(image)` takes one image (128 * 128) of 1.0 Å a pixel in any unit of intensity: the network standardises it
  * itself. Pixel [x, y], x to the right and y upwards, is at `128 * x + y`, the library's order. It resolves to the
@@ -39,7 +40,7 @@ export async function createClassifier(startNetwork, wasm, network, card) {
   try {
     compute = await startNetwork(wasm, network);
   } catch {
-    throw new Error("The classifier does not start: its files beside this page are damaged, or the browser is too old.");
+    throw new Error(UNUSABLE);
   }
   // One after another: the runtime computes one image at a time.
   let last = Promise.resolve();
@@ -68,16 +69,4 @@ function check(image) {
   if (!image.every(Number.isFinite)) {
     throw new Error("The image has pixels that are not numbers.");
   }
-}
-
-/** Load runtime.js beside the page by a script, and take the function that it hands over. */
-function loadRuntime() {
-  return new Promise((resolve, reject) => {
-    globalThis.nanoshapeRuntime = resolve;
-    const script = document.createElement("script");
-    script.src = `${base}runtime.js`;
-    script.onload = () => reject(new Error("The file runtime.js beside this page is damaged."));
-    script.onerror = () => reject(new Error("The file runtime.js is missing beside this page."));
-    document.head.append(script);
-  });
 }

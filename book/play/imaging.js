@@ -2,6 +2,7 @@
 
 import { mtf, signed } from "./microscope.js";
 import { poisson } from "./noise.js";
+import { Turner, transpose, turningSize } from "./turning.js";
 
 /**
  * Forms images of one exit wave at a time. All buffers are made once.
@@ -21,14 +22,13 @@ export class ImageFormer {
     this.columns = makeLines(p, p);
     this.packed = makeLines(p, p / 2);
     this.camera = makeLines(c, c);
-    // A shear by 45 degrees widens the band by the factor 1.08.
-    this.turning = makeLines((n / 8) * 9, (n / 8) * 9);
-    this.spare = new Float32Array(this.turning.data.length);
+    const turning = makeLines(turningSize(n), turningSize(n));
     this.intensity = new Float32Array(p * p);
     this.image = new Float32Array(c * c);
     this.arriving = new Float32Array(c * c);
     this.flipped = new Float32Array(2 * c * c);
     this.#listAperture(n, p, field, optics.aperture_per_A);
+    this.turner = new Turner(turning, this.from, n);
     this.#listBand(c, field);
   }
 
@@ -78,53 +78,7 @@ export class ImageFormer {
     const near = Math.abs((turn / 90) % 1) === 0.5 ? 2 * Math.round(turn / 180) : Math.round(turn / 90);
     this.quarters = ((near % 4) + 4) % 4;
     const rest = turn - 90 * near;
-    [this.real, this.imaginary] = rest === 0 ? [real, imaginary] : this.#turned(real, imaginary, rest);
-  }
-
-  /** Three shears, each exact in Fourier space (Unser, Thévenaz & Yaroslavsky 1995). */
-  #turned(real, imaginary, degrees) {
-    const lines = this.turning;
-    const [m, data, n] = [lines.size, lines.data, this.optics.wave_pixels];
-    const angle = (degrees * Math.PI) / 180;
-    const place = (i) => {
-      const [x, y] = [signed(Math.floor(this.from[i] / n), n), signed(this.from[i] % n, n)];
-      return 2 * (m * ((x + m) % m) + ((y + m) % m));
-    };
-    data.fill(0);
-    real.forEach((value, i) => {
-      data[place(i)] = value;
-      data[place(i) + 1] = imaginary[i];
-    });
-    const flip = () => {
-      transpose(data, this.spare, m, m);
-      data.set(this.spare);
-    };
-    // q x, with q the frequency of one index and x the distance of the other from the field's centre.
-    const shear = (slope, alongLines) => {
-      for (let i = 0; i < m; i++) {
-        for (let j = 0; j < m; j++) {
-          const [q, x] = alongLines ? [signed(j, m), i - m / 2] : [signed(i, m), j - m / 2];
-          const phase = (2 * Math.PI * slope * q * x) / m;
-          const [cos, sin, k] = [Math.cos(phase), Math.sin(phase), 2 * (m * i + j)];
-          [data[k], data[k + 1]] = [data[k] * cos - data[k + 1] * sin, data[k] * sin + data[k + 1] * cos];
-        }
-      }
-    };
-    lines.transform(true);
-    shear(Math.tan(angle / 2), false);
-    flip();
-    lines.transform(true);
-    flip();
-    lines.transform(false);
-    shear(-Math.sin(angle), true);
-    lines.transform(true);
-    flip();
-    lines.transform(false);
-    flip();
-    shear(Math.tan(angle / 2), false);
-    lines.transform(false);
-    const scale = 1 / m ** 3;
-    return [real.map((_, i) => data[place(i)] * scale), imaginary.map((_, i) => data[place(i) + 1] * scale)];
+    [this.real, this.imaginary] = rest === 0 ? [real, imaginary] : this.turner.turn(real, imaginary, rest);
   }
 
   /**
@@ -283,14 +237,4 @@ function add(camera, c, kx, ky, re, im) {
   const k = 2 * (c * ((kx + 2 * c) % c) + ((ky + 2 * c) % c));
   camera[k] += re;
   camera[k + 1] += im;
-}
-
-/** Complex (rows, columns) to (columns, rows). */
-function transpose(from, to, rows, columns) {
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) {
-      to[2 * (rows * j + i)] = from[2 * (columns * i + j)];
-      to[2 * (rows * j + i) + 1] = from[2 * (columns * i + j) + 1];
-    }
-  }
 }

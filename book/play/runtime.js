@@ -20,4 +20,4 @@ export async function startNetwork(wasm, network) {
   };
 }
 
-globalThis.nanoshapeRuntime?.(startNetwork);
+globalThis.nanoshapeCode?.("runtime", startNetwork);

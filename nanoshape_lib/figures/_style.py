@@ -8,8 +8,11 @@ from typing import ParamSpec
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from nanoshape_lib.figures._data import figure_files
 from nanoshape_lib.shapes import Shape
 
+# The type under which a notebook keeps a figure's files beside its picture.
+FILES = "application/vnd.nanoshape.figure+json"
 STYLE_SHEET = Path(__file__).with_name("nanoshape.mplstyle")
 
 # From the palette of Okabe and Ito (2008), which stays distinct under the common forms of colour blindness.
@@ -36,7 +39,7 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw a figure in the book's style and leave it closed, so that a notebook shows it once."""
+    """Draw a figure in the book's style and leave it closed, so that a notebook shows it once, with its files."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -44,6 +47,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()  # ticks are made at the first drawing and must see the style
         plt.close(figure)
+        figure._repr_mimebundle_ = lambda **kwargs: {FILES: figure_files(figure)}  # type: ignore[attr-defined]
         return figure
 
     return drawn

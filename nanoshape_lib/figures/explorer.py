@@ -7,19 +7,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
-from nanoshape_lib.explorer import Simulated
+from nanoshape_lib.explorer import ExplorerModel, Simulated, power_spectrum
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.figures.structures import blank, draw_atoms
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.imaging import phase_transfer
+from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.substrate import CONTACT_A, FIELD_A
 
 # Laboratory x to the right and the beam, +z, downwards.
 SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 GREY_DEVIATIONS = 3.0
+TRANSFER, ENVELOPE = "#0072B2", "#D55E00"
+SHORT = dict(zip(Shape, ("cube", "cubo", "TOh", "octa", "ico"), strict=True))
 FIELD = (0.0, FIELD_A, 0.0, FIELD_A)
+GOLD_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
+"""Spacing of the {111} planes of gold [Å]."""
 
 
 def as_grey(image: np.ndarray) -> np.ndarray:
@@ -55,7 +60,7 @@ def _show_outputs(ax: Axes, outputs: np.ndarray, truth: Shape, names: bool) -> N
     ax.tick_params(axis="y", length=0)
     ax.get_yticklabels()[truth].set_fontweight("bold")
     if names:
-        ax.set_xlabel("output")
+        ax.set_xlabel("probability")
         ax.spines["bottom"].set_bounds(0, 1)
         for shape, output in zip(Shape, outputs, strict=True):
             ax.text(output + 0.02, shape, f"{100 * output:.0f} %", va="center", fontsize=8)
@@ -82,10 +87,13 @@ def _draw_particle(axes: Sequence[Axes], simulated: Simulated) -> None:
     along.set_title("along the beam")
 
 
+def wave_maps(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Phase [rad], relative to that of the mean, and amplitude of an exit wave, rows from bottom to top."""
+    return np.angle(wave * np.exp(-1j * np.angle(wave.mean()))).T, np.abs(wave).T
+
+
 def _draw_wave(axes: Sequence[Axes], wave: np.ndarray) -> None:
-    """Phase, relative to its most common value, and amplitude of an exit wave."""
-    amplitude = np.abs(wave).T
-    phase = np.angle(wave * np.exp(-1j * np.angle(wave.mean()))).T
+    phase, amplitude = wave_maps(wave)
     for ax, values, title, unit in (
         (axes[0], phase, "phase of the exit wave", "rad"),
         (axes[1], amplitude, "amplitude", "incident = 1"),
@@ -105,49 +113,62 @@ def _particle_and_wave(fig: Figure | SubFigure, simulated: Simulated) -> None:
     _draw_wave(axes[2:], simulated.wave)
 
 
+def _draw_spectrum(ax: Axes, image: np.ndarray, pixel_size_A: float) -> None:
+    """Power spectrum with the ring of the {111} planes, if it lies inside the camera's band."""
+    edge = 0.5 / pixel_size_A
+    values = power_spectrum(image).T
+    low, high = np.quantile(values, [0.05, 0.9995])
+    step = 2 * edge / len(image)
+    start, stop = -edge - step / 2, edge - step / 2
+    ax.imshow(values, cmap="gray", vmin=low, vmax=high, origin="lower", extent=(start, stop, start, stop))
+    if edge > 1 / GOLD_111_A:
+        ax.add_patch(Circle((0, 0), 1 / GOLD_111_A, fill=False, ec=TRANSFER, lw=1.2))
+    _bare(ax)
+    ax.set_title(f"power spectrum\nup to {edge:.2g}/Å")
+
+
+def _draw_transfer(ax: Axes, model: ExplorerModel) -> None:
+    q = np.linspace(0, model.microscope.aperture_per_A, 400)
+    transfer, envelope = phase_transfer(q, model.imaging.defocus_A, model.microscope)
+    ax.plot(q, transfer, color=TRANSFER, lw=1.3)
+    for sign in (1, -1):
+        ax.plot(q, sign * envelope, color=ENVELOPE, lw=1, ls="--")
+    ax.axvline(1 / GOLD_111_A, color=QUIET, lw=0.8, ls=":")
+    ax.text(1 / GOLD_111_A - 0.02, 0.55, "{111}", ha="right", color=QUIET, fontsize=7.5)
+    ax.set(xlim=(0, q[-1]), ylim=(-1.05, 1.05), yticks=[-1, 0, 1], xlabel="spatial frequency [1/Å]")
+    ax.set_title("contrast transfer")
+
+
 @styled
-def particle_panels(simulated: Simulated) -> Figure:
-    """The particle from the side and along the beam; phase and amplitude of its exit wave.
+def overview(model: ExplorerModel) -> Figure:
+    """What the explorer shows, in one figure.
 
     Parameters
     ----------
-    simulated
-        From `nanoshape_lib.explorer.simulate`.
+    model
+        The explorer's model, with a classifier.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Four panels, each 128 Å wide.
+        Above: the particle and its wave. Below: image, power spectrum, contrast transfer and probabilities.
     """
-    fig = plt.figure(figsize=(7.4, 2.5))
-    _particle_and_wave(fig, simulated)
-    return fig
-
-
-@styled
-def overview(simulated: Simulated, image: np.ndarray, outputs: np.ndarray, title: str) -> Figure:
-    """Everything the explorer shows, in one figure.
-
-    Parameters
-    ----------
-    simulated
-        From `nanoshape_lib.explorer.simulate`.
-    image
-        Image (n, n), indexed [x, y].
-    outputs
-        The classifier's outputs (5,).
-    title
-        Settings of the microscope, written over the image.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The particle and its wave above, its image and the outputs below.
-    """
-    fig = plt.figure(figsize=(7.4, 5.4))
-    above, below = fig.subfigures(2, 1, height_ratios=[2.5, 2.9], squeeze=False).flat
-    _particle_and_wave(above, simulated)
-    _image_beside_outputs(below, image, outputs, title, Shape(simulated.atoms.info["shape"]))
+    image = model.image()
+    outputs = model.outputs(image[None])
+    fig = plt.figure(figsize=(7.4, 4.9))
+    above, below = fig.subfigures(2, 1, height_ratios=[2.5, 2.4], squeeze=False).flat
+    _particle_and_wave(above, model.simulated)
+    axes = below.subplots(1, 4, width_ratios=[1, 1, 1.05, 0.75])
+    _show_image(axes[0], image, scale=True)
+    axes[0].set_title(f"image at {signed(model.imaging.defocus_A)} Å\n{model.imaging.dose_e_A2:.0f} e/Å²")
+    _draw_spectrum(axes[1], image, model.imaging.pixel_size_A)
+    _draw_transfer(axes[2], model)
+    if outputs is None:
+        axes[3].axis("off")
+    else:
+        _show_outputs(axes[3], outputs[0], model.particle.shape, names=False)
+        axes[3].set_yticks(list(Shape), [SHORT[shape] for shape in Shape], fontsize=7.5)
+        axes[3].set(xticks=[0, 1], xlabel="probability")
     return fig
 
 
@@ -161,7 +182,7 @@ def _image_beside_outputs(
         right.axis("off")
     else:
         _show_outputs(right, outputs, truth, names=True)
-        right.set_title("the classifier's outputs")
+        right.set_title("probabilities")
 
 
 @styled

@@ -1,12 +1,20 @@
 """Everything that the page without a kernel loads, made by the build."""
 
+from pathlib import Path
+from typing import Any
+
 from nanoshape_lib.fingerprint import code_hash, files_hash
 from nanoshape_lib.javascript import MODULES, PLAY, bundle
 from nanoshape_lib.page.assets import write_asset
+from nanoshape_lib.page.catalogue import waves_assets
 from nanoshape_lib.page.network import WEIGHTS, network_asset, runtime_asset
-from nanoshape_lib.page.waves import waves_assets
+from nanoshape_lib.page.twin import draw_twin
+from nanoshape_lib.page.twins import twins_assets
+from nanoshape_lib.paths import MANIFEST
+from nanoshape_lib.shapes import Shape
 
 PFFFT = MODULES / "@echogarden" / "pffft-wasm" / "dist" / "simd" / "pffft.wasm"
+SMOKE: dict[str, Any] = {"divisions": 1, "sizes_A": (55.0,), "fidelity": "fast"}
 
 
 def build_page(profile: str) -> None:
@@ -21,18 +29,32 @@ def build_page(profile: str) -> None:
     bundle()
     kind = "smoke" if profile == "smoke" else "full"
     lock = MODULES.parent / "package-lock.json"
-    mark = files_hash([WEIGHTS, WEIGHTS.with_suffix(".json"), lock], kind, code_hash("nanoshape_lib.page.build"))
+    mark = files_hash(
+        [WEIGHTS, WEIGHTS.with_suffix(".json"), lock, MANIFEST], kind, code_hash("nanoshape_lib.page.build")
+    )
     stamp = PLAY / "made"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
         return
     for stale in [*PLAY.glob("wave*.js"), stamp]:
         stale.unlink(missing_ok=True)
     print("  making the waves and the network of the page without a kernel …", flush=True)
-    write_asset(PLAY, "fft-wasm", PFFFT.read_bytes())
-    network_asset(PLAY)
-    runtime_asset(PLAY)
-    if kind == "smoke":
-        waves_assets(PLAY, divisions=1, sizes_A=(55.0,), fidelity="fast")
-    else:
-        waves_assets(PLAY)
+    write_page(PLAY, **(SMOKE if kind == "smoke" else {}))
     stamp.write_text(mark, encoding="utf-8")
+
+
+def write_page(folder: Path, **waves: Any) -> None:
+    """Write the assets and the figure of the page into a folder; `bundle` makes its code.
+
+    Parameters
+    ----------
+    folder
+        Where the page looks for its assets.
+    **waves
+        Arguments of :func:`nanoshape_lib.page.catalogue.waves_assets`, if not its defaults.
+    """
+    write_asset(folder, "fft-wasm", PFFFT.read_bytes())
+    network_asset(folder)
+    runtime_asset(folder)
+    twins_assets(folder)
+    written = waves_assets(folder, **waves)
+    draw_twin(next(wave for wave in written if wave.shape is Shape.TRUNCATED_OCTAHEDRON), folder / "twin.png")

@@ -8,8 +8,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.javascript import MODULES
+from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.models import IMAGE_PIXELS, PlainCNN, load_weights
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.paths import DATA
@@ -24,7 +26,8 @@ def network_asset(folder: Path, weights: Path = WEIGHTS) -> None:
     """Write the assets ``network`` (ONNX) and ``network-card`` (JSON) of a plain CNN.
 
     The card holds ``architecture``, ``temperature`` (divides the logits before the softmax), ``classes`` (titles of
-    the shapes in the order of the logits), ``accuracy`` on the test images, and ``profile`` (name and summary).
+    the shapes in the order of the logits), ``accuracy`` on the test images, ``profile`` (name and summary), and
+    ``seen``: the least and the greatest value of every knob in the training images.
 
     Parameters
     ----------
@@ -51,8 +54,16 @@ def network_asset(folder: Path, weights: Path = WEIGHTS) -> None:
         "classes": [shape.title for shape in Shape],
         "accuracy": card["test_accuracy"],
         "profile": {name: card["profile"][name] for name in ("name", "summary")},
+        "seen": seen(DatasetDesign.model_validate(card["profile"]["dataset"])),
     }
     write_json(folder, "network-card", shown)
+
+
+def seen(design: DatasetDesign) -> dict[str, tuple[float, float]]:
+    """Least and greatest value of the defocus and of every knob of the instrument in a data set."""
+    known = design.microscope.model_dump() | design.detector.model_dump()
+    values = {knob.name: (known[knob.field] / knob.scale,) * 2 for knob in KNOBS.values() if knob.field}
+    return values | {"defocus_A": (min(design.defoci_A), max(design.defoci_A))}
 
 
 def runtime_asset(folder: Path) -> None:

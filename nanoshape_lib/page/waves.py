@@ -1,17 +1,15 @@
 """Exit waves for the page without a kernel: each shape in some directions, in one byte a number."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from nanoshape_lib import shapes
-from nanoshape_lib.explorer import IMAGING_NAMES, KNOBS, Imaging
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.hrtem import exit_wave, shake
-from nanoshape_lib.imaging import focal_modes, intensity_pixels
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.page.assets import write_asset, write_json
+from nanoshape_lib.microscope import Microscope
 from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.rotations import axis_angle, sector_corners
 from nanoshape_lib.shapes import Shape
@@ -74,18 +72,37 @@ def unpack(data: bytes, microscope: Microscope, n: int) -> np.ndarray:
     return np.fft.ifft2(spectrum * n**2).astype(np.complex64)
 
 
-def waves_assets(
-    folder: Path,
-    divisions: int = 3,
-    sizes_A: tuple[float, ...] = (45.0, 65.0),
-    fidelity: str = "standard",
-) -> None:
-    """Write the asset ``waves``, what the page must know of the waves and the optics, and one asset for each wave.
+class StoredWave(NamedTuple):
+    """A wave of the page.
+
+    Attributes
+    ----------
+    name
+        Of its asset.
+    shape, size_A, atoms
+        The particle, its size [Å] and the number of its atoms.
+    direction
+        Of the beam in the particle's frame, a unit vector (3,).
+    rotation
+        Matrix (3, 3) that turned the particle.
+    data
+        Bytes of :func:`pack`.
+    """
+
+    name: str
+    shape: Shape
+    size_A: float
+    atoms: int
+    direction: np.ndarray
+    rotation: np.ndarray
+    data: bytes
+
+
+def stored_waves(divisions: int, sizes_A: tuple[float, ...], fidelity: str) -> Iterator[StoredWave]:
+    """Waves of every shape, size and direction, one after another; each is computed once and kept on disk.
 
     Parameters
     ----------
-    folder
-        Where the page looks for its assets.
     divisions
         Of the edges of a fundamental sector; there are (divisions + 1) (divisions + 2) / 2 directions of a shape.
     sizes_A
@@ -93,7 +110,7 @@ def waves_assets(
     fidelity
         Of the multislice simulation.
     """
-    microscope, detector, kept = Microscope(), Detector(), []
+    microscope = Microscope()
     cache = GENERATED / f"page-{code_hash('nanoshape_lib.page.waves')[:12]}"
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [
@@ -105,46 +122,13 @@ def waves_assets(
     for shape, size_A, index, direction in tqdm(jobs, desc="waves of the page", unit="wave"):
         name = f"wave-{shape.name.lower()}-{size_A:g}-{index}"
         path = cache / f"{fidelity}-{divisions}-{name}.bin"
-        atoms = shapes.build(shape, size_A)
+        atoms, rotation = shapes.build(shape, size_A), onto_beam(direction)
         if not path.exists():
             turned = atoms.copy()
-            turned.positions = turned.positions @ onto_beam(direction).T
+            turned.positions = turned.positions @ rotation.T
             turned = shake(turned, np.random.default_rng(index))
             wave = exit_wave(deposit(turned, Placement(BLOCK)), microscope, fidelity)
             partial = path.with_suffix(".partial")
             partial.write_bytes(pack(wave, microscope))
             partial.replace(path)
-        write_asset(folder, name, path.read_bytes())
-        angles = {
-            corner: float(np.degrees(np.arccos(np.clip(axis @ direction, -1, 1))))
-            for corner, axis in sector_corners(shape).items()
-        }
-        kept.append({"name": name, "shape": int(shape), "size_A": size_A, "atoms": len(atoms), "angles_deg": angles})
-    knob = KNOBS["focal_spread_A"]
-    modes = {
-        f"{spread:g}": focal_modes(microscope.model_copy(update={"focal_spread_A": spread})).tolist()
-        for spread in np.arange(knob.minimum, knob.maximum + knob.step, knob.step)
-    }
-    optics = {
-        "field_A": FIELD_A,
-        "wavelength_A": microscope.wavelength_A,
-        "aperture_per_A": microscope.aperture_per_A,
-        "wave_pixels": 256,
-        "intensity_pixels": intensity_pixels(microscope, detector),
-        "camera_pixels": detector.pixels,
-        "modes": modes,
-    }
-    names = [{"name": shape.title, "label": int(shape), "corners": list(sector_corners(shape))} for shape in Shape]
-    transfer = {"c1": detector.mtf_c1, "c3": detector.mtf_c3}
-    page = {"optics": optics, "mtf": transfer, "knobs": knobs(), "shapes": names, "waves": kept}
-    write_json(folder, "waves", page | {"fidelity": fidelity, "block": BLOCK})
-
-
-def knobs() -> list[dict]:
-    """Knobs of the microscope for the page: those of the widgets, with their first values."""
-    first = Imaging()
-    return [
-        {"field": name, "value": getattr(first, name), **KNOBS[name]._asdict()}
-        for name in KNOBS
-        if name in IMAGING_NAMES
-    ]
+        yield StoredWave(name, shape, size_A, len(atoms), direction, rotation, path.read_bytes())

@@ -1,0 +1,187 @@
+"""Conformal calibration: how often a set of shapes holds the true one, and the file that says so beside the weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from scipy.special import softmax
+from torch import Tensor
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.evaluation import fit_temperature
+from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty, Views
+from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.rarity import Rarity, Tail
+from nanoshape_lib.shapes import Shape
+from nanoshape_lib.spectral_check import SpectralCheck
+
+SERIES = (1, 2, 4)
+SCALING_SHARE = 4
+
+
+def mass_above(probabilities: np.ndarray) -> np.ndarray:
+    """Sum of the probabilities that are greater than each (N, 5): zero for the first choice."""
+    greater = probabilities[:, None, :] > probabilities[:, :, None]
+    return (greater * probabilities[:, None, :]).sum(axis=2)
+
+
+def nonconformity(probabilities: np.ndarray, rarity: np.ndarray) -> np.ndarray:
+    """How badly each shape fits (N, 5): the mass of the shapes before it, or the image's rarity (N,) if greater.
+
+    The labels with values up to a level q are those that gather the probability q (the adaptive sets of Romano,
+    Sesia & Candès 2020, not randomised), and none if fewer than 1 - q of known images are as strange.
+    """
+    return np.maximum(mass_above(probabilities), rarity[:, None])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What decisions from so many images of one particle are measured against.
+
+    Attributes
+    ----------
+    rarity
+        How strange known particles are: components are averaged over the images first.
+    levels
+        Nonconformity of the true shape of other known particles, sorted; each has equally many.
+    groups
+        How many particles these are.
+    """
+
+    rarity: Rarity
+    levels: np.ndarray
+    groups: int
+
+    def level(self, coverage: float) -> float:
+        """The level whose sets hold the true shape of a new particle at least this often.
+
+        Images of one particle depend on one another; particles are exchangeable. Every one of G particles
+        has the weight 1/(G + 1), shared by its images (Lee, Barber & Willett 2023).
+        """
+        needed = int(np.ceil(coverage * (1 + 1 / self.groups) * len(self.levels)))
+        return float(self.levels[needed - 1]) if needed <= len(self.levels) else 1.0
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Calibration of one weights file: temperature, novelty, and a calibration for 1, 2 and 4 images a particle."""
+
+    temperature: float
+    novelty: Novelty
+    calibrations: dict[int, Calibration]
+
+
+def calibrate(
+    known: Views,
+    labels: np.ndarray,
+    check: SpectralCheck,
+    held: Views,
+    images: Tensor,
+    held_labels: np.ndarray,
+    series: int,
+) -> Trust:
+    """Calibrate from what a network makes of training images and of validation images.
+
+    A quarter of the validation particles sets the temperature and the scales of strangeness; the others
+    give the levels, so that these are of particles to which nothing was fitted.
+
+    Parameters
+    ----------
+    known, labels
+        Views of training images and their shapes (N,).
+    check
+        The check of pixel size and lattice.
+    held, images, held_labels
+        Views of validation images, the standardised images and their shapes, focal series one after another.
+    series
+        Images in each focal series; decisions from 1, 2 and 4 of them are calibrated where that divides it.
+    """
+    first = np.arange(len(held_labels)) // series % SCALING_SHARE == 0
+    single = held.logits[first].reshape(-1, len(Shape))
+    temperature = fit_temperature(single, np.repeat(held_labels[first], held.logits.shape[1]))
+    novelty = Novelty.fit(known, labels, check)
+    values = novelty.measure(held, images)
+    logits = held.logits.mean(axis=1)
+    calibrations: dict[int, Calibration] = {}
+    for count in (each for each in SERIES if series % each == 0):
+        means = {name: each.reshape(-1, count).mean(axis=1) for name, each in values.items()}
+        truth, fits = held_labels[::count], first[::count]
+        rarity = Rarity.fit({name: each[fits] for name, each in means.items()})
+        probabilities = softmax(logits.reshape(-1, count, len(Shape)).mean(axis=1) / temperature, axis=1)
+        levels = nonconformity(probabilities, rarity.rarity(rarity.score(means)))
+        levels = levels[np.arange(len(truth)), truth][~fits]
+        groups = int((~fits).sum() * count // series)
+        calibrations[count] = Calibration(rarity, np.sort(levels).astype(np.float32), groups)
+    return Trust(temperature, novelty, calibrations)
+
+
+def trust_file(weights: Path) -> Path:
+    """Where the calibration of a weights file lies."""
+    return weights.with_suffix(".trust.safetensors")
+
+
+def save_trust(trust: Trust, weights: Path) -> Path:
+    """Write a calibration beside its weights, whose SHA-256 it holds."""
+    novelty = trust.novelty
+    tensors = {f"check.{name}": value for name, value in novelty.check.state_dict().items()}
+    arrays = {"axes": novelty.axes, "neighbours": novelty.neighbourhood.features}
+    for name in ("shapes", "background", "texture"):
+        gaussian = getattr(novelty, name)
+        arrays |= {f"{name}.means": gaussian.means, f"{name}.precision": gaussian.precision}
+    for count, calibration in trust.calibrations.items():
+        rarity = calibration.rarity
+        arrays |= {f"{count}.tail.{name}": tail.known for name, tail in rarity.tails.items()}
+        arrays |= {f"{count}.scores": rarity.scores.known, f"{count}.levels": calibration.levels}
+    tensors |= {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in arrays.items()}
+    about = {
+        "weights_sha256": file_sha256(weights),
+        "temperature": trust.temperature,
+        "groups": {count: calibration.groups for count, calibration in trust.calibrations.items()},
+    }
+    path = trust_file(weights)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, {"about": json.dumps(about)})
+    partial.replace(path)
+    return path
+
+
+def load_trust(weights: Path) -> Trust:
+    """The calibration beside a weights file.
+
+    Raises
+    ------
+    NanoshapeError
+        If there is none, it cannot be read, or it is of other weights.
+    """
+    path = trust_file(weights)
+    if not path.is_file():
+        raise NanoshapeError(f"weights are {weights}, but their calibration {path.name} must lie beside them")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        check = SpectralCheck(len(arrays["check.centre"])).eval()
+        check.load_state_dict(
+            {name.removeprefix("check."): value for name, value in tensors.items() if name.startswith("check.")}
+        )
+        shapes, background, texture = (
+            Gaussian(arrays[f"{name}.means"], arrays[f"{name}.precision"])
+            for name in ("shapes", "background", "texture")
+        )
+        near = Neighbourhood(arrays["neighbours"])
+        novelty = Novelty(arrays["axes"], shapes, background, near, texture, check)
+        calibrations = {}
+        for count, groups in about["groups"].items():
+            tails = {name: Tail(arrays[f"{count}.tail.{name}"]) for name in COMPONENTS}
+            rarity = Rarity(tails, Tail(arrays[f"{count}.scores"]))
+            calibrations[int(count)] = Calibration(rarity, arrays[f"{count}.levels"], groups)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise NanoshapeError(f"{path} does not hold a calibration: {' '.join(str(error).split())}") from None
+    if about["weights_sha256"] != file_sha256(weights):
+        raise NanoshapeError(f"{path} is the calibration of other weights than {weights.name}; make it again")
+    return Trust(float(about["temperature"]), novelty, calibrations)

@@ -1,0 +1,67 @@
+"""Images of an exit wave at drawn settings of the microscope, with pixels that may be other than believed."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.imaging import standardise
+from nanoshape_lib.microscope import Detector
+from nanoshape_lib.ranges import Ranges, Setting, centre, form_at
+from nanoshape_lib.substrate import FIELD_A
+
+Draw = Callable[[int, np.random.Generator], list[Setting]]
+"""Takes a number of images and random numbers, gives the setting of each image of one focal series."""
+
+
+def as_designed(design: DatasetDesign) -> Draw:
+    """Settings as a design has them, with defoci drawn from its own: without repetition while there are enough."""
+
+    def draw(images: int, rng: np.random.Generator) -> list[Setting]:
+        defoci = rng.choice(design.defoci_A, images, replace=images > len(design.defoci_A))
+        return [centre(design, float(defocus_A)) for defocus_A in defoci]
+
+    return draw
+
+
+def as_ranged(ranges: Ranges) -> Draw:
+    """Settings drawn from ranges, each image at its own."""
+    return lambda images, rng: [ranges.draw(rng) for _ in range(images)]
+
+
+def camera(detector: Detector, pixels: int) -> Detector:
+    """The same camera with so many pixels across the field of 128 Å."""
+    return Detector.model_validate(detector.model_dump() | {"pixels": pixels, "pixel_size_A": FIELD_A / pixels})
+
+
+def framed(images: Tensor, pixels: int) -> Tensor:
+    """The middle of periodic images (N, n, n) in so many pixels, continued periodically where n is smaller."""
+    n = images.shape[-1]
+    rows = (torch.arange(pixels) + (n - pixels) // 2) % n
+    return images[:, rows][:, :, rows]
+
+
+def expose(
+    wave: np.ndarray, settings: list[Setting], design: DatasetDesign, rng: np.random.Generator, pixels: int
+) -> Tensor:
+    """Standardised images (N, n, n), float16, of one exit wave as a camera of n pixels of 1 Å would show it.
+
+    Parameters
+    ----------
+    wave
+        Exit wave (m, m) of the field.
+    settings
+        One for each image.
+    design
+        What the settings do not name, and the n pixels of an image.
+    rng
+        Source of the counting noise.
+    pixels
+        Into how many pixels the field is truly divided.
+    """
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    waves, detector = torch.as_tensor(wave).expand(len(settings), -1, -1), camera(design.detector, pixels)
+    images = form_at(waves, settings, design.microscope, detector, generator)
+    return standardise(framed(images, design.detector.pixels)).half()

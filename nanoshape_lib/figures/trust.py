@@ -1,0 +1,147 @@
+"""Figures about trust: strangers told apart, coverage of the sets, where a network looks."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
+
+TOGETHER, FIRST = "all together", "#4b2991"
+METHODS: dict[str, tuple[str, str, str]] = {
+    "highest probability": ("highest probability", "o", "#E69F00"),
+    "energy": ("energy", "s", "#56B4E9"),
+    "Mahalanobis": ("Mahalanobis", "^", "#CC79A7"),
+    "neighbours": ("neighbours", "v", "#009E73"),
+    "pixel size": ("pixel size", "D", "#D55E00"),
+    "lattice": ("lattice", "P", "#0072B2"),
+}
+SETS = {
+    "refusing": (FIRST, "o"),
+    "least ambiguous": ("#009E73", "s"),
+    "adaptive, randomised": ("#E69F00", "^"),
+    "adaptive, never empty": (QUIET, "D"),
+}
+
+
+@styled
+def strangers_told_apart(table: pd.DataFrame, text: str) -> Figure:
+    """Area under the curve of every kind of stranger, for the score in use and for single ones.
+
+    Parameters
+    ----------
+    table
+        From :func:`nanoshape_lib.trust_study.novelty_table`.
+    text
+        The stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left for single images, right for focal series. Black ticks are what is asked for; bars are
+        95 % intervals over particles.
+    """
+    counts, kinds = sorted(table["images"].unique()), list(dict.fromkeys(table["kind"]))
+    fig, axes = plt.subplots(1, len(counts), figsize=(7.2, 0.29 * len(kinds) + 1.3), sharey=True, squeeze=False)
+    for ax, count in zip(axes.flat, counts, strict=True):
+        rows = table[table["images"] == count].pivot(index="kind", columns="method").loc[kinds]
+        places = np.arange(len(kinds))
+        for method, (label, marker, colour) in METHODS.items():
+            ax.plot(rows["auroc", method], places, marker, color=colour, ms=3.5, alpha=0.8, label=label)
+        low, middle, high = (rows[name, TOGETHER].to_numpy() for name in ("low", "auroc", "high"))
+        interval = np.maximum([middle - low, high - middle], 0)
+        ax.errorbar(middle, places, xerr=interval, fmt="o", color=FIRST, ms=6, elinewidth=1.5, label=TOGETHER)
+        bars = rows["bar", TOGETHER].to_numpy(float)
+        ax.plot(bars, places, "|", color=INK, ms=13, mew=1.6, label="asked for")
+        ax.axvline(0.5, color=QUIET, ls=":", lw=1.2)
+        ax.set(xlabel="AUROC", xlim=(0.28, 1.02), ylim=(len(kinds) - 0.4, -0.6))
+        ax.set_title("single images" if count == 1 else f"{count} images of each", fontsize=9)
+        ax.set_yticks(places, kinds)
+        ax.grid(axis="y", color=PALE, lw=0.5)
+        ax.set_axisbelow(True)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=4, handletextpad=0.2, columnspacing=1.2)
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Figure:
+    """How often sets hold the true shape, how many shapes are in them, and what becomes of both under shifts.
+
+    Parameters
+    ----------
+    table
+        From :func:`nanoshape_lib.trust_study.coverage_table`.
+    text
+        The stamp.
+    asked
+        The coverage asked for.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: images like those of the training, the band is one percentage point either way. Right: single images
+        of each shift; rings say how often the first choice is right, over all images and over those not refused.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.6), width_ratios=(1, 1.45))
+    usual = table[table["shift"] == "none"]
+    counts = sorted(usual["images"].unique())
+    for index, (method, (colour, marker)) in enumerate(SETS.items()):
+        rows = usual[usual["method"] == method].set_index("images").loc[counts]
+        places = np.arange(len(counts)) + 0.14 * (index - 1.5)
+        interval = np.maximum([rows["coverage"] - rows["low"], rows["high"] - rows["coverage"]], 0)
+        left.errorbar(places, rows["coverage"], interval, fmt=marker, color=colour, label=method, capsize=2)
+    left.axhspan(asked - 0.01, asked + 0.01, color=PALE, alpha=0.6, lw=0)
+    left.set_xticks(range(len(counts)), [str(count) for count in counts])
+    left.set(xlabel="images of the particle", ylabel="true shape is in the set", ylim=(0.9, 1.005))
+    left.set_xlim(-0.5, len(counts) - 0.5)
+    left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    shifts = table[(table["images"] == 1) & (table["method"] == "refusing") & ~table["shift"].str.startswith("none")]
+    heights = np.arange(len(shifts))
+    right.barh(heights, 1 - shifts["empty"], color=PALE, label="not refused")
+    right.plot(shifts["coverage"], heights, "o", color=FIRST, label="true shape is in the set")
+    right.plot(shifts["accuracy"], heights, "o", mfc="none", color=QUIET, label="first choice is right")
+    right.plot(shifts["accuracy_known"], heights, "o", mfc="none", color=FIRST, label="... of those not refused")
+    right.set_yticks(heights, shifts["shift"])
+    right.set(xlim=(0, 1.03), ylim=(len(shifts) - 0.4, -0.6))
+    right.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    fig.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=7)
+    fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def evidence(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], text: str) -> Figure:
+    """Images, and over each of them where the evidence for a shape lies.
+
+    Parameters
+    ----------
+    images
+        (N, h, w).
+    maps
+        From :func:`nanoshape_lib.explain.grad_cam`, (N, h, w), between 0 and 1.
+    titles
+        What stands above each pair.
+    text
+        The stamp.
+    """
+    columns = min(5, len(images))
+    rows = -(-len(images) // columns)
+    fig, axes = plt.subplots(2 * rows, columns, figsize=(1.45 * columns, 3.05 * rows + 0.3), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for index, (image, cam, title) in enumerate(zip(images, maps, titles, strict=True)):
+        row, column = divmod(index, columns)
+        upper, lower = axes[2 * row, column], axes[2 * row + 1, column]
+        grey = {"cmap": "gray", "vmin": np.quantile(image, 0.002), "vmax": np.quantile(image, 0.998)}
+        upper.imshow(image.T, origin="lower", **grey)
+        lower.imshow(image.T, origin="lower", **grey)
+        lower.imshow(cam.T, origin="lower", cmap="inferno", alpha=0.65 * cam.T, vmin=0, vmax=1)
+        upper.set_title(title, fontsize=7)
+    stamp(fig, text)
+    return fig

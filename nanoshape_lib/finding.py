@@ -1,0 +1,294 @@
+"""Particles in a micrograph: where they are, and each of them cut out as the networks take it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import fft, ndimage
+from skimage.filters import apply_hysteresis_threshold
+from skimage.measure import label as measure_label
+from skimage.measure import regionprops
+from skimage.morphology import h_maxima
+from skimage.segmentation import watershed
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.imaging import mtf, standardise
+from nanoshape_lib.microscope import Detector
+from nanoshape_lib.models import IMAGE_PIXELS
+
+# The {111}, {200} and {220} fringes of gold, or as many of them as the camera resolves.
+FRINGES_PER_A = (1 / 2.6, 1 / 1.8)
+WORKING_PIXEL_A = 0.9
+LARGEST_PIXEL_A = 1.25
+SMOOTHED_A = {"darkness": 4.0, "fringes": 7.0}
+MAP_PIXEL_A = 2.0
+SPIKE_DEVIATIONS = 8.0
+LOW, HIGH = 5.0, 9.0
+EDGE_SHARE = 0.4
+REACH_A = 30.0
+SADDLE_A = 1.5
+SMALLEST_A = 20.0
+CHORD_SHARE = 0.4
+# The networks know particles up to 6 Å from the middle along each axis; a little more covers the error of a centre.
+LARGEST_SHIFT_A = 8.0
+MARGIN_A = 16.0
+CLEAR_A = 4.0
+TRIES = 400
+COLUMNS = ["row", "column", "diameter_A", "score", "darkness", "fringes", "cut_off"]
+
+
+def find(image: np.ndarray, pixel_size_A: float) -> pd.DataFrame:
+    """Find the particles of a micrograph, or the one of a small image.
+
+    Two maps tell particles from their film: the energy of lattice fringes within 7 Å, and the loss of
+    electrons that the particle scatters past the aperture, which also shows a particle that is far from every
+    zone axis. Each is counted in standard deviations of the film around it, both from the image itself, so
+    that dose, contrast and slowly varying illumination do not matter. Regions where the two together exceed
+    five deviations, and somewhere nine, are divided by a watershed of the distance from their edges, and
+    end where they fall below 0.4 of their own height.
+
+    Parameters
+    ----------
+    image
+        Image (h, w) of any unit, particles darker than the film.
+    pixel_size_A
+        Pixel size [Å], at most 1.25, or there are no fringes to see.
+
+    Returns
+    -------
+    DataFrame
+        One row a particle, the highest score first: its centre ``row`` and ``column`` in pixels, its largest
+        diameter ``diameter_A``, the mean ``score`` in deviations of the film, of which ``darkness`` and
+        ``fringes`` are the two parts, and ``cut_off``, whether the edge of the image cuts it.
+
+    Raises
+    ------
+    NanoshapeError
+        If the image is no image or its pixels are too coarse.
+    """
+    check(image, pixel_size_A)
+    darkness, fringes, step = _maps(np.asarray(image, np.float32), pixel_size_A)
+    combined = np.hypot(np.maximum(darkness, 0), np.maximum(fringes, 0))
+    map_A = pixel_size_A * step
+    rows = []
+    for region in regionprops(_regions(combined, map_A)):
+        where = region.coords
+        at = tuple(where.T)
+        if math.sqrt(4 * region.area / math.pi) * map_A < SMALLEST_A:
+            continue
+        centre = (where.mean(axis=0) + 0.5) * step - 0.5
+        diameter = region.feret_diameter_max
+        values = [float(field[at].mean()) for field in (combined, darkness, fringes)]
+        # A blurred outline may touch an edge; what is cut off meets it along a chord.
+        contact = max(int((where == edge).any(axis=1).sum()) for edge in (0, np.array(combined.shape) - 1))
+        rows.append([*centre.tolist(), diameter * map_A, *values, contact > CHORD_SHARE * diameter])
+    found = pd.DataFrame(rows, columns=COLUMNS).astype({"cut_off": bool})
+    return found.sort_values("score", ascending=False, ignore_index=True)
+
+
+def check(image: np.ndarray, pixel_size_A: float) -> None:
+    """Refuse what is no image, and pixels that are too coarse or absurd."""
+    if np.ndim(image) != 2 or min(np.shape(image)) * pixel_size_A < SMALLEST_A or not np.isfinite(image).all():
+        raise NanoshapeError(
+            f"image has shape {np.shape(image)}, but must be (h, w), at least {SMALLEST_A:g} Å wide, of finite numbers"
+        )
+    if not 0.05 <= pixel_size_A <= LARGEST_PIXEL_A:
+        raise NanoshapeError(
+            f"pixel_size_A is {pixel_size_A:g} Å, but must lie between 0.05 and {LARGEST_PIXEL_A:g} Å to show fringes"
+        )
+
+
+def _maps(image: np.ndarray, pixel_size_A: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Darkness and fringes in deviations of the film, and the pixels of the image to a pixel of these maps."""
+    middle = np.median(image)
+    reach = SPIKE_DEVIATIONS * 1.4826 * np.median(np.abs(image - middle))
+    image = np.clip(image, middle - reach, middle + reach)
+    pixels = [max(16, min(n, round(n * pixel_size_A / WORKING_PIXEL_A))) for n in image.shape]
+    spectrum = _cropped(fft.rfft2(image), image.shape, pixels)
+    sizes_A = [n * pixel_size_A / m for n, m in zip(image.shape, pixels, strict=True)]
+    q = np.hypot(fft.fftfreq(pixels[0], sizes_A[0])[:, None], fft.rfftfreq(pixels[1], sizes_A[1]))
+    light = fft.irfft2(spectrum, s=pixels)
+    spectrum *= (q >= FRINGES_PER_A[0]) & (q <= FRINGES_PER_A[1])
+    energy = fft.irfft2(spectrum, s=pixels) ** 2
+    maps = []
+    step = max(1.0, MAP_PIXEL_A / pixel_size_A)
+    for name, field in (("darkness", -light), ("fringes", energy)):
+        smooth = ndimage.gaussian_filter(field, [SMOOTHED_A[name] / size for size in sizes_A])
+        coarse = [max(4, round(n / step)) for n in image.shape]
+        zoom = [c / n for c, n in zip(coarse, pixels, strict=True)]
+        smooth = ndimage.zoom(smooth, zoom, order=1, grid_mode=True, mode="nearest")
+        maps.append(deviations(smooth if name == "darkness" else np.log(np.maximum(smooth, 1e-30))))
+    return maps[0], maps[1], step
+
+
+def _cropped(spectrum: np.ndarray, shape: tuple[int, ...], pixels: list[int]) -> np.ndarray:
+    """Half spectrum of an image of this shape, cropped to that of an image of fewer pixels."""
+    keep = np.r_[: (pixels[0] + 1) // 2, shape[0] - pixels[0] // 2 : shape[0]]
+    return spectrum[keep][:, : pixels[1] // 2 + 1] * np.float32(math.prod(pixels) / math.prod(shape))
+
+
+def deviations(field: np.ndarray) -> np.ndarray:
+    """How far a map (h, w) lies above its slowly varying background, in the background's own deviations.
+
+    The background is a quadratic surface, fitted again and again to the pixels within 2.5 deviations
+    of the most frequent residual. Only residuals below that, where there are no particles, count for the deviation.
+    """
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in field.shape), indexing="ij")
+    surface = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).reshape(-1, 6)
+    values = field.reshape(-1).astype(float)
+    keep = values <= np.quantile(values, 0.5)
+    for _ in range(10):
+        fit, *_ = np.linalg.lstsq(surface[keep], values[keep], rcond=None)
+        rest = values - surface @ fit
+        low, high = np.quantile(rest, [0.005, 0.7])
+        counts, edges = np.histogram(rest, 100, (low, high + 1e-12))
+        mode = edges[np.argmax(ndimage.gaussian_filter1d(counts.astype(float), 4))]
+        below = rest[rest < mode]
+        sigma = max(float(np.sqrt(np.mean((below - mode) ** 2))) if len(below) else 0.0, 1e-12)
+        keep = np.abs(rest - mode) < 2.5 * sigma
+    return ((rest - mode) / sigma).reshape(field.shape)
+
+
+def _regions(combined: np.ndarray, map_A: float) -> np.ndarray:
+    """Label (h, w) of each particle, zero outside."""
+    above = apply_hysteresis_threshold(combined, LOW, HIGH)
+    height = ndimage.maximum_filter(combined, round(REACH_A / map_A))
+    mask = ndimage.binary_fill_holes(above & (combined >= EDGE_SHARE * height))
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask) * map_A, 2.0 / map_A)
+    markers = measure_label(h_maxima(depth, SADDLE_A))
+    return watershed(-depth, markers, mask=mask)
+
+
+def crop(
+    image: np.ndarray,
+    box: Any,
+    pixel_size_A: float,
+    boxes: pd.DataFrame | None = None,
+    camera: Detector | None = None,
+) -> np.ndarray:
+    """One particle as the networks take it: 128 x 128 pixels of 1.0 Å, standardised.
+
+    The image is resampled in Fourier space, without aliasing, at any centre, and as if its pixels had
+    integrated over 1.0 Å. Other particles in the field, and what lies beyond the edge of the image, are replaced
+    by film copied from elsewhere in it: networks that have seen one particle at a time are misled by
+    parts of a second. Within 8 Å of the edge the window moves inside instead.
+
+    The camera's transfer function acts before its pixels sample the image. An image of finer pixels is therefore
+    sharper at the frequencies that are left than one taken at 1.0 Å, unless its camera is given.
+
+    Parameters
+    ----------
+    image
+        Micrograph (h, w).
+    box
+        A row of the table of :func:`find`: ``row``, ``column``, ``diameter_A`` and ``cut_off``.
+    pixel_size_A
+        Its pixel size [Å].
+    boxes
+        The whole table, to know the other particles; the box itself may be among them.
+    camera
+        The camera that took the image, if known; its transfer function is then exchanged for that of
+        ``Detector()``, with which the networks are trained.
+
+    Returns
+    -------
+    ndarray
+        Image (128, 128), float32, with mean zero and variance one.
+
+    Raises
+    ------
+    NanoshapeError
+        If the image is no image or its pixels too coarse, or the edge of the image cuts the particle off.
+    """
+    check(image, pixel_size_A)
+    if box.cut_off:
+        raise NanoshapeError(
+            f"the particle at row {box.row:.0f}, column {box.column:.0f} cannot be used: it is cut off by the edge"
+        )
+    shape = np.array(image.shape)
+    centre = np.array([box.row, box.column])
+    half = (IMAGE_PIXELS / pixel_size_A - 1) / 2
+    inside = np.clip(centre, np.minimum(half, (shape - 1) / 2), np.maximum(shape - 1 - half, (shape - 1) / 2))
+    reach = LARGEST_SHIFT_A / pixel_size_A
+    middle = np.where(np.abs(inside - centre) <= reach, inside, centre)
+
+    pixels = math.ceil((IMAGE_PIXELS + 2 * MARGIN_A) / pixel_size_A)
+    corner = np.round(middle - (pixels - 1) / 2).astype(int)
+    patch = _patch(image, corner, pixels, box, boxes, pixel_size_A)
+    level = patch.mean()
+    depth = (np.minimum(np.arange(pixels), np.arange(pixels)[::-1]) + 0.5) * pixel_size_A
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(depth / MARGIN_A * 2, 1))
+    spectrum = np.fft.fft2((patch - level) * rise[:, None] * rise)
+    q = np.fft.fftfreq(pixels, pixel_size_A)
+    if camera is not None:
+        frequency = torch.as_tensor(np.hypot(q[:, None], q))
+        spectrum *= (mtf(Detector(), frequency) / mtf(camera, frequency)).numpy()
+    weight = (np.abs(q) < 0.5 + 1e-9) * np.sinc(q) / np.sinc(q * pixel_size_A)
+    places = np.arange(IMAGE_PIXELS) - (IMAGE_PIXELS - 1) / 2
+    rows, columns = (
+        np.exp(2j * np.pi * (places + at * pixel_size_A)[:, None] * q) * weight / pixels for at in middle - corner
+    )
+    resampled = torch.as_tensor((rows @ spectrum @ columns.T).real.astype(np.float32))
+    return standardise(resampled).numpy()
+
+
+def _patch(
+    image: np.ndarray, corner: np.ndarray, pixels: int, box: Any, boxes: pd.DataFrame | None, pixel_size_A: float
+) -> np.ndarray:
+    """Part of an image (pixels, pixels) from a corner on, with film in place of other particles and of nothing."""
+    rows, columns = (start + np.arange(pixels) for start in corner)
+    outside = ((rows < 0) | (rows >= len(image)))[:, None] | (columns < 0) | (columns >= image.shape[1])
+    patch = image[np.clip(rows, 0, len(image) - 1)[:, None], np.clip(columns, 0, image.shape[1] - 1)].astype(float)
+    circles = np.zeros((0, 3)) if boxes is None else boxes[["row", "column", "diameter_A"]].to_numpy(float)
+    circles = circles * [1, 1, 0.5 / pixel_size_A]
+    own = np.array([box.row, box.column, box.diameter_A / 2 / pixel_size_A])
+    others = circles[np.hypot(*(circles[:, :2] - own[:2]).T) > 1e-6]
+    clear = CLEAR_A / pixel_size_A
+    grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).astype(float)
+    near = np.hypot(*(others[:, :2] - (corner + pixels / 2)).T) < pixels + others[:, 2]
+    away = _distance(grid, others[near])
+    from_own = _distance(grid, own[None])
+    foreign = outside | ((away < clear) & (away < from_own))
+    film = patch[~foreign & (from_own > clear)]
+    if not foreign.any() or not len(film):
+        return patch
+    soft = np.maximum(ndimage.gaussian_filter(foreign.astype(float), 1.5 / pixel_size_A), outside)
+    return patch * (1 - soft) + soft * _film_like(image, grid, foreign, np.vstack([others, own]), film, clear)
+
+
+def _distance(points: np.ndarray, circles: np.ndarray) -> np.ndarray:
+    """Distance of points (..., 2) from the nearest of circles (N, 3), negative inside."""
+    nearest = np.full(points.shape[:-1], np.inf)
+    for row, column, radius in circles:
+        nearest = np.minimum(nearest, np.hypot(points[..., 0] - row, points[..., 1] - column) - radius)
+    return nearest
+
+
+def _film_like(
+    image: np.ndarray, grid: np.ndarray, wanted: np.ndarray, circles: np.ndarray, film: np.ndarray, clear: float
+) -> np.ndarray:
+    """Pixels of the image, as many as the grid's (n, n, 2), that show film alone where they are wanted."""
+    rng = np.random.default_rng(0)
+    points = grid[wanted]
+    some = points[rng.integers(len(points), size=min(len(points), TRIES))]
+    limit = np.array(image.shape) - 1
+    best, least = np.zeros(2, int), np.inf
+    for _ in range(TRIES):
+        shift = rng.integers(-limit, limit + 1)
+        moved = some + shift
+        bad = ((moved < 0) | (moved > limit)).any(axis=-1) | (_distance(moved, circles) < clear)
+        if bad.mean() < least:
+            best, least = shift, float(bad.mean())
+        if not least:
+            break
+    moved = grid + best
+    bad = ((moved < 0) | (moved > limit)).any(axis=-1) | (_distance(moved, circles) < clear)
+    places = np.clip(moved, 0, limit).astype(int)
+    copied = image[places[..., 0], places[..., 1]].astype(float)
+    good = wanted & ~bad
+    copied += film.mean() - (copied[good].mean() if good.any() else 0.0)
+    # Where there is no film to copy, its pixels are drawn at random: the same mean and deviation.
+    copied[bad] = rng.choice(film, int(bad.sum()))
+    return copied

@@ -1,0 +1,222 @@
+"""How well the particles of whole micrographs are found and named, at settings that the networks are not told."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+import torch
+from scipy.stats import binomtest
+from tqdm import tqdm
+
+from nanoshape_lib.cleaning import clean
+from nanoshape_lib.finding import crop, find
+from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.micrographs import Micrograph, MicrographDesign, field_wave, form_micrograph
+from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.results import RESULTS, hardware, save_results
+from nanoshape_lib.shapes import Shape
+from nanoshape_lib.trust import Classifier
+
+NAME = "micrographs"
+TILES, PARTICLES, DOSE_E_A2 = 4, 12, 300.0
+BLOCKS = (6, 7)
+"""The films of the test set."""
+CAMERAS = (512, 640, 800, 1024, 1280)
+DEFOCUS_A, CS_A, SPREAD_A = (40.0, 250.0), (-150e3, 150e3), (20.0, 45.0)
+CONVERGENCE_MRAD, MTF_C2, SLOPE, SPIKES = (0.1, 0.4), (0.25, 0.7), 0.15, 60
+NEAR_A = 20.0
+
+
+def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> MicrographDesign:
+    """A micrograph of dose 300 e/Å² at settings drawn at random; none of them is the design's of the training set.
+
+    Defocus 40 to 250 Å on either side, Cs within 15 µm, focal spread 20 to 45 Å, convergence 0.1 to 0.4 mrad, the
+    camera's half-width 0.25 to 0.7, pixels of 0.4 to 1.0 Å, an illumination that falls off, and hits of x-rays.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,)))
+    pixels = int(rng.choice(CAMERAS)) * tiles // TILES
+    microscope = Microscope(
+        Cs_A=rng.uniform(*CS_A), focal_spread_A=rng.uniform(*SPREAD_A), convergence_mrad=rng.uniform(*CONVERGENCE_MRAD)
+    )
+    camera = Detector(
+        pixels=pixels, pixel_size_A=128.0 * tiles / pixels, dose_e_A2=DOSE_E_A2, mtf_c2=rng.uniform(*MTF_C2)
+    )
+    return MicrographDesign(
+        seed=seed,
+        tiles=tiles,
+        particles=particles,
+        block=int(rng.choice(BLOCKS)),
+        defocus_A=rng.choice([-1, 1]) * rng.uniform(*DEFOCUS_A),
+        microscope=microscope,
+        detector=camera,
+        slope=tuple(rng.uniform(-SLOPE, SLOPE, 2)),
+        spikes=int(rng.integers(SPIKES)),
+    )
+
+
+def take(design: MicrographDesign) -> Micrograph:
+    """The micrograph of a design, with the hits of x-rays."""
+    wave, truth = field_wave(design)
+    image = form_micrograph(wave, design.defocus_A, design.microscope, design.detector, design.seed, design.slope)
+    rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(4,)))
+    rows, columns = rng.integers(len(image), size=(2, design.spikes))
+    image[rows, columns] += rng.uniform(3, 10, design.spikes).astype(np.float32) * image.std()
+    return Micrograph(image, design.detector.pixel_size_A, truth)
+
+
+def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]) -> pd.DataFrame:
+    """What becomes of every particle of a micrograph, and of everything found that is none.
+
+    Returns
+    -------
+    DataFrame
+        One row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a box
+        that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
+        ``known`` and ``ood_score``.
+    """
+    image, pixel_A, truth = clean(micrograph.image).image, micrograph.pixel_size_A, micrograph.truth
+    boxes = find(image, pixel_A)
+    usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
+    away = pixel_A * np.hypot(
+        *(truth[name].to_numpy()[:, None] - usable[name].to_numpy() for name in ("row", "column"))
+    )
+    crops = np.stack([crop(image, box, pixel_A, boxes) for box in usable.itertuples()])
+    owner = np.where(away.min(axis=0) < NEAR_A, away.argmin(axis=0), -1)
+    titles, rows = [shape.title for shape in Shape], []
+    for name, classifier in classifiers.items():
+        said = classifier.classify(torch.as_tensor(crops)).to_dict("records")
+        taken: set[int] = set()
+        for place in away.min(axis=0).argsort():
+            particle, answer = int(owner[place]), said[place]
+            # A second box on one particle is a find that is none.
+            real = particle >= 0 and particle not in taken
+            taken.add(particle)
+            about = truth.iloc[particle] if real else None
+            rows.append(
+                {
+                    "network": name,
+                    "label": -1 if about is None else int(about["label"]),
+                    "size_A": np.nan if about is None else about["size_A"],
+                    "found": True,
+                    "predicted": titles.index(answer["predicted"]),
+                    "set_size": answer["set"].count("|") + bool(answer["set"]),
+                    "known": answer["known"],
+                    "ood_score": answer["ood_score"],
+                }
+            )
+        for particle in set(range(len(truth))) - taken:
+            missed = {column: truth[column].iloc[particle] for column in ("label", "size_A")}
+            rows.append({"network": name} | missed | {"found": False, "predicted": -1, "set_size": 0, "known": False})
+    return pd.DataFrame(rows)
+
+
+def micrograph_study(
+    weights: Mapping[str, Path], count: int = 40, folder: Path = RESULTS, seed: int = 0
+) -> pd.DataFrame:
+    """Take micrographs, find and name their particles, and write the table ``micrographs``.
+
+    Parameters
+    ----------
+    weights
+        Weights files by the names they shall have in the table, their calibrations beside them.
+    count
+        How many micrographs, of 12 particles each.
+    folder
+        Where the table goes.
+    seed
+        Of the first micrograph.
+
+    Returns
+    -------
+    DataFrame
+        See :func:`name_particles`; with ``micrograph``, ``defocus_A``, ``pixel_size_A``, ``Cs_A`` and ``mtf_c2``.
+    """
+    start, tables = time.monotonic(), []
+    classifiers = {name: Classifier(path) for name, path in weights.items()}
+    for number in tqdm(range(seed, seed + count), desc="micrographs", unit="micrograph"):
+        design = draw_design(number)
+        about: dict[str, Any] = {"micrograph": number, "defocus_A": design.defocus_A}
+        about |= {"pixel_size_A": design.detector.pixel_size_A, "Cs_A": design.microscope.Cs_A}
+        table = name_particles(take(design), classifiers)
+        tables.append(table.assign(**about, mtf_c2=design.detector.mtf_c2))
+    result = pd.concat(tables, ignore_index=True)
+    origin = {
+        "micrographs": count,
+        "particles": PARTICLES,
+        "dose_e_A2": DOSE_E_A2,
+        "weights": {name: path.name for name, path in weights.items()},
+        "hours": round((time.monotonic() - start) / 3600, 3),
+        "hardware": hardware(),
+        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
+        "code": code_hash("nanoshape_lib.micrograph_study"),
+    }
+    save_results(NAME, result, origin, folder)
+    return result
+
+
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each network: particles found; of those right, wrong and refused; and finds that are no particle.
+
+    Returns
+    -------
+    DataFrame
+        ``network``, ``particles``, ``found``, ``right``, ``wrong`` and ``refused`` as shares, each with the ends
+        ``_low`` and ``_high`` of its 95 % Wilson interval, and ``false_finds``, a number.
+    """
+    rows = []
+    for network, part in table.groupby("network", sort=False):
+        real = part[part["label"] >= 0]
+        found = real[real["found"]]
+        right = found["known"] & (found["predicted"] == found["label"])
+        wrong = found["known"] & (found["predicted"] != found["label"])
+        row: dict[str, Any] = {"network": network, "particles": len(real)}
+        for name, values in (
+            ("found", real["found"]),
+            ("right", right),
+            ("wrong", wrong),
+            ("refused", ~found["known"].astype(bool)),
+        ):
+            low, high = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+            row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+        rows.append(row | {"false_finds": int((part["label"] < 0).sum())})
+    return pd.DataFrame(rows)
+
+
+def write_examples(folder: Path, seeds: Mapping[str, int], defoci_A: Mapping[str, Sequence[float]]) -> None:
+    """Write micrographs as TIFF files that name their pixel size, and the truth about each as a table beside it.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    seeds
+        Of :func:`draw_design`, by the names of the files.
+    defoci_A
+        Defoci [Å] of the images of a file that holds a focal series; by default one image at the design's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, seed in seeds.items():
+        design = draw_design(seed)
+        wave, truth = field_wave(design)
+        images = [
+            form_micrograph(wave, defocus_A, design.microscope, design.detector, seed + number, design.slope)
+            for number, defocus_A in enumerate(defoci_A.get(name, [design.defocus_A]))
+        ]
+        counts = DOSE_E_A2 * design.detector.pixel_size_A**2
+        stored = np.clip(np.rint(np.stack(images) * counts), 0, 2**16 - 1).astype(np.uint16)
+        tifffile.imwrite(
+            folder / f"{name}.tif",
+            stored if len(stored) > 1 else stored[0],
+            imagej=True,
+            resolution=(10 / design.detector.pixel_size_A,) * 2,
+            metadata={"unit": "nm", "axes": "TYX" if len(stored) > 1 else "YX"},
+        )
+        settings = design.model_dump(mode="json", include={"seed", "defocus_A", "block", "microscope", "detector"})
+        (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        truth.to_csv(folder / f"{name}.csv", index=False)

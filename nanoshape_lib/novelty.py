@@ -1,0 +1,189 @@
+"""How strange an image is to a network: what its layers say, the image's own spectrum, and distances from the known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from scipy.stats import entropy
+from sklearn.covariance import ledoit_wolf
+from sklearn.preprocessing import normalize
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.models import PlainCNN
+from nanoshape_lib.spectral_check import QUANTITIES, SpectralCheck
+from nanoshape_lib.training import low_precision
+
+NEIGHBOURS = 10
+AXES, KEPT = 128, 1500
+BATCH = 32
+
+
+def symmetries(images: Tensor) -> Tensor:
+    """The eight images (8, N, h, w) that turns by 90 degrees and mirrors make of each one (N, h, w)."""
+    turned = [torch.rot90(images, k, dims=(-2, -1)) for k in range(4)]
+    return torch.stack([*turned, *(each.flip(-2) for each in turned)])
+
+
+def last_layer(network: nn.Module) -> nn.Linear:
+    """The layer that makes the logits; what it is given are the penultimate features."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise NanoshapeError("network has no linear layer, but its last one must be linear")
+    return layers[-1]
+
+
+def early_stage(network: nn.Module) -> nn.Module:
+    """Where a plain network's third block, or the first stage of a residual one, ends: both have 64 channels."""
+    return network.features[11] if isinstance(network, PlainCNN) else network.layer1  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a network makes of N images under some symmetries of the square.
+
+    Attributes
+    ----------
+    logits
+        (N, symmetries, 5).
+    features
+        Penultimate features (N, d), averaged over the symmetries.
+    channels
+        Mean and standard deviation over the map of each of the 64 channels of an early stage (N, 128), averaged too.
+    """
+
+    logits: np.ndarray
+    features: np.ndarray
+    channels: np.ndarray
+
+
+def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: str | None = None) -> Views:
+    """Ask a network about standardised images (N, 128, 128), under all eight symmetries or only as they are."""
+    device = next(network.parameters()).device
+    caught: list[Tensor] = []
+
+    def catch_maps(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        maps = made.float()
+        caught.append(torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)], dim=1))
+
+    def catch_features(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        caught.append(given[0].float())
+
+    hooks = [
+        early_stage(network).register_forward_hook(catch_maps),
+        last_layer(network).register_forward_pre_hook(catch_features),
+    ]
+    parts = []
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device.type)):
+            for batch in tqdm(images.split(BATCH), desc=progress, unit="batch", disable=progress is None):
+                views = symmetries(batch.float()) if symmetric else batch[None].float()
+                caught.clear()
+                given = views.flatten(0, 1)[:, None].to(device)
+                logits = network(given.contiguous(memory_format=torch.channels_last)).float()
+                channels, features = (each.unflatten(0, views.shape[:2]).mean(dim=0).cpu() for each in caught)
+                parts.append((logits.unflatten(0, views.shape[:2]).movedim(0, 1).cpu(), features, channels))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Views(*(torch.cat(each).numpy() for each in zip(*parts, strict=True)))
+
+
+def disagreement(logits: np.ndarray) -> np.ndarray:
+    """How much the answers (N, symmetries, 5) to turned and mirrored copies differ [nat].
+
+    It is the entropy of the mean of the probabilities less the mean of their entropies (Smith & Gal 2018).
+    """
+    probabilities = softmax(logits, axis=2)
+    return entropy(probabilities.mean(axis=1), axis=1) - entropy(probabilities, axis=2).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Penultimate features (M, d) of known images; strange is what is far from all of them."""
+
+    features: np.ndarray
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """One less the cosine between features (N, d) and the tenth nearest (Sun et al. 2022)."""
+        known, asked = (normalize(each.astype(np.float32)) for each in (self.features, features))
+        nearest = min(NEIGHBOURS, len(known))
+        return 1 - np.partition(asked @ known.T, -nearest, axis=1)[:, -nearest]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Means (classes, d) and the precision (d, d) that all classes share."""
+
+    means: np.ndarray
+    precision: np.ndarray
+
+    @classmethod
+    def fit(cls, features: np.ndarray, labels: np.ndarray | None = None) -> "Gaussian":
+        """From features (N, d) and their classes, or one for all; the covariance is shrunk (Ledoit & Wolf 2004)."""
+        labels = np.zeros(len(features), int) if labels is None else labels
+        classes, place = np.unique(labels, return_inverse=True)
+        means = np.stack([features[place == each].mean(axis=0) for each in range(len(classes))])
+        spread = (features - means[place]).std(axis=0) + 1e-6
+        covariance, _ = ledoit_wolf((features - means[place]) / spread)
+        precision = np.linalg.inv(covariance) / spread[:, None] / spread
+        return cls(means.astype(np.float32), precision.astype(np.float32))
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Mahalanobis distance of features (N, d) from the nearest mean (Lee et al. 2018)."""
+        apart = features[:, None] - self.means
+        return np.sqrt(np.maximum(((apart @ self.precision) * apart).sum(axis=2).min(axis=1), 0))
+
+
+COMPONENTS = ("answers", "classes", "neighbours", "texture", *QUANTITIES)
+"""What makes an image strange, see :class:`Novelty`."""
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Six ways in which an image can be strange to a network.
+
+    ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
+    penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
+    known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``pixel size`` and
+    ``lattice``: logarithms of what the spectrum shows, see
+    :data:`nanoshape_lib.spectral_check.QUANTITIES`, strange on either side. The features are reduced to their
+    128 principal axes.
+    """
+
+    axes: np.ndarray
+    shapes: Gaussian
+    background: Gaussian
+    neighbourhood: Neighbourhood
+    texture: Gaussian
+    check: SpectralCheck
+
+    @classmethod
+    def fit(cls, known: Views, labels: np.ndarray, check: SpectralCheck) -> "Novelty":
+        """From what a network makes of training images."""
+        _, _, axes = np.linalg.svd(known.features, full_matrices=False)
+        axes = axes[:AXES].T.astype(np.float32)
+        features = known.features @ axes
+        chosen = np.random.default_rng(0).permutation(len(features))[:KEPT]
+        return cls(
+            axes,
+            Gaussian.fit(features, labels),
+            Gaussian.fit(features),
+            Neighbourhood(features[chosen].astype(np.float16)),
+            Gaussian.fit(known.channels, labels),
+            check,
+        )
+
+    def measure(self, views: Views, images: Tensor) -> dict[str, np.ndarray]:
+        """Every component (N,) in its own unit, of standardised images and what the network makes of them."""
+        features = views.features @ self.axes
+        values = (
+            disagreement(views.logits),
+            self.shapes.distance(features) ** 2 - self.background.distance(features) ** 2,
+            self.neighbourhood.distance(features),
+            self.texture.distance(views.channels),
+            *self.check.estimate(images).logarithms.T,
+        )
+        return dict(zip(COMPONENTS, values, strict=True))

@@ -1,0 +1,174 @@
+"""What a network never saw: other particles, other metals, bare carbon, and images taken in another way.
+
+Every kind goes through the pipeline of the data set: turned at random, shaken, laid on a film, exit wave, camera.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms
+from tqdm import tqdm
+
+from nanoshape_lib import rotations
+from nanoshape_lib.design import EDGE_A, DatasetDesign
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.exposures import Draw, expose
+from nanoshape_lib.hrtem import exit_wave, shake
+from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.other_particles import (
+    Builder,
+    carbon,
+    decahedron,
+    known,
+    metal,
+    pair,
+    rod,
+    sphere,
+    truncated_cube,
+    twin,
+)
+from nanoshape_lib.ranges import Setting
+from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A kind: a particle that is none of the five, or one of the five imaged in another way.
+
+    ``waves`` names the kind whose exit waves serve. With ``camera_pixels`` the field is divided into so many
+    pixels, of which 128 are taken as if each were 1 Å: its continuation is periodic where they are fewer.
+    """
+
+    build: Builder = known
+    turned: bool = True
+    waves: str | None = None
+    defoci_A: tuple[float, ...] | None = None
+    dose_e_A2: float | None = None
+    astigmatism_A: float | None = None
+    camera_pixels: int | None = None
+
+    def change(self, number: int, setting: Setting, rng: np.random.Generator) -> Setting:
+        """The setting of the image of this number in a series, with what makes the kind."""
+        changed: dict[str, float] = {}
+        if self.defoci_A is not None:
+            changed["defocus_A"] = self.defoci_A[number % len(self.defoci_A)]
+        if self.dose_e_A2 is not None:
+            changed["dose_e_A2"] = self.dose_e_A2
+        if self.astigmatism_A is not None:
+            changed |= {"astigmatism_A": self.astigmatism_A, "astigmatism_deg": rng.uniform(0, 180)}
+        return setting.model_copy(update=changed)
+
+
+KNOWN = "known"
+KINDS: dict[str, Stranger] = {
+    KNOWN: Stranger(),
+    "bare carbon": Stranger(carbon),
+    "overlapping pair": Stranger(pair, turned=False),
+    "Marks decahedron": Stranger(decahedron),
+    "single twin": Stranger(twin),
+    "sphere": Stranger(sphere),
+    "truncated cube": Stranger(truncated_cube),
+    "rod": Stranger(rod),
+    "platinum": Stranger(metal("Pt")),
+    "palladium": Stranger(metal("Pd")),
+    "copper": Stranger(metal("Cu")),
+    "silver": Stranger(metal("Ag")),
+    "pixel 0.80 Å": Stranger(waves=KNOWN, camera_pixels=160),
+    "pixel 0.90 Å": Stranger(waves=KNOWN, camera_pixels=142),
+    "pixel 1.10 Å": Stranger(waves=KNOWN, camera_pixels=116),
+    "pixel 1.21 Å": Stranger(waves=KNOWN, camera_pixels=106),
+    "defocus ±500 Å": Stranger(waves=KNOWN, defoci_A=(-525, -475, 475, 525)),
+    "defocus ±1000 Å": Stranger(waves=KNOWN, defoci_A=(-1025, -975, 975, 1025)),
+    "dose 50 e/Å²": Stranger(waves=KNOWN, dose_e_A2=50),
+    "dose 20 e/Å²": Stranger(waves=KNOWN, dose_e_A2=20),
+    "astigmatism 100 Å": Stranger(waves=KNOWN, astigmatism_A=100),
+    "astigmatism 200 Å": Stranger(waves=KNOWN, astigmatism_A=200),
+}
+
+
+def find(kind: str) -> Stranger:
+    """The stranger of this name."""
+    if kind not in KINDS:
+        raise NanoshapeError(f"kind is {kind!r}, but must be one of {', '.join(KINDS)}")
+    return KINDS[kind]
+
+
+def _seeds(design: DatasetDesign, word: str, index: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(design.seed, spawn_key=(zlib.crc32(word.encode()), index))
+
+
+def lay(particle: Atoms, design: DatasetDesign, blocks: tuple[int, ...], rng: np.random.Generator) -> Scene:
+    """A particle, shaken, somewhere on a film that is cut at random from one of some blocks of carbon."""
+    particle = shake(particle, rng)
+    film = Placement(
+        block=int(blocks[rng.integers(len(blocks))]),
+        roll_A=(int(rng.integers(int(FIELD_A))), int(rng.integers(int(FIELD_A)))),
+        quarter_turns=int(rng.integers(4)),
+        mirror=bool(rng.integers(2)),
+    )
+    extent = np.abs(particle.positions[:, :2]).max(axis=0)
+    x, y = rng.uniform(-1, 1, 2) * np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, design.max_shift_A)
+    return deposit(particle, film, (x, y), downstream=design.beam == "particle first")
+
+
+def make_scene(kind: str, design: DatasetDesign, index: int) -> Scene:
+    """Scene number ``index`` of a kind, on one of the films of the design's test set, of the design's sizes.
+
+    It depends on the design's seed, the kind and the index alone. ``particle.info`` has ``size_A`` and, for
+    the five shapes, ``shape``.
+    """
+    stranger, rng = find(kind), np.random.default_rng(_seeds(design, kind, index))
+    particle = stranger.build(design.sizes_A[index % len(design.sizes_A)], rng)
+    if stranger.turned:
+        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
+    return lay(particle, design, design.test.blocks, rng)
+
+
+def make_waves(kind: str, design: DatasetDesign, count: int, folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
+    """Exit waves (count, n, n) of a kind, complex64, and ``group``, ``label`` (-1: none of the five) and ``size_A``.
+
+    They are kept in the folder, kind by kind, as float16; the next call reads them.
+    """
+    kind = find(kind).waves or kind
+    path = folder / f"{kind.replace(' ', '_')}-{count}.npz"
+    if not path.exists():
+        rows, waves = [], []
+        for index in tqdm(range(count), desc=kind, unit="wave"):
+            scene = make_scene(kind, design, index)
+            wave = exit_wave(scene, design.microscope, design.fidelity)
+            waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
+            rows.append((index, scene.particle.info.get("shape", -1), scene.particle.info["size_A"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, waves=np.stack(waves), table=np.array(rows, float))
+        partial.replace(path)
+    with np.load(path) as file:
+        real, imaginary = np.moveaxis(file["waves"].astype(np.float32), 1, 0)
+        table = pd.DataFrame(file["table"], columns=["group", "label", "size_A"]).astype({"group": int, "label": int})
+    return real + 1j * imaginary, table
+
+
+def make_images(
+    kind: str, waves: np.ndarray, table: pd.DataFrame, design: DatasetDesign, images: int, draw: Draw
+) -> ImageSet:
+    """So many images of each of a kind's waves at drawn settings, save for what makes the kind.
+
+    Returns
+    -------
+    ImageSet
+        The images of a wave one after another; the table has ``kind``, ``group``, ``label``, ``size_A``, ``defocus_A``.
+    """
+    stranger = find(kind)
+    pixels = stranger.camera_pixels or design.detector.pixels
+    formed, defoci = [], []
+    for index, wave in enumerate(tqdm(waves, desc=f"images, {kind}", unit="wave")):
+        rng = np.random.default_rng(_seeds(design, f"images, {kind}", index))
+        settings = [stranger.change(number, setting, rng) for number, setting in enumerate(draw(images, rng))]
+        formed.append(expose(wave, settings, design, rng, pixels))
+        defoci += [setting.defocus_A for setting in settings]
+    rows = table.iloc[np.repeat(np.arange(len(table)), images)].reset_index(drop=True)
+    return ImageSet(torch.cat(formed), rows.assign(kind=kind, defocus_A=defoci))

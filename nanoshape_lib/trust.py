@@ -1,0 +1,199 @@
+"""A shape one can trust: calibrated probabilities, a set that holds the true shape as often as asked, and refusal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from nanoshape_lib.calibration import Trust, load_trust, nonconformity
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.imaging import standardise
+from nanoshape_lib.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.novelty import COMPONENTS, look
+from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
+from nanoshape_lib.spectral_check import QUANTITIES
+
+COVERAGES = (0.5, 0.99)
+CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]
+REASONS = {
+    "answers": "turned and mirrored copies of it get different answers",
+    "classes": "its features are those of none of the five shapes",
+    "neighbours": "no training image has features like it",
+    "texture": "its texture is not that of the training images",
+    "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
+    "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
+}
+
+USUAL_A = np.array([1.0, GOLD_LATTICE_CONSTANT_A])
+"""What the spectra of the training images show, in the order of QUANTITIES."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one network says of G particles.
+
+    Attributes
+    ----------
+    probabilities
+        (G, 5), each row summing to one.
+    strangeness
+        (G,), see :meth:`nanoshape_lib.rarity.Rarity.score`.
+    members
+        Whether each shape is in the set (G, 5); a particle with none is refused.
+    surprises
+        (G, 5), by the components of :class:`nanoshape_lib.novelty.Novelty`.
+    shown
+        Pixel size and lattice constant [Å] (G, 2) that the spectra show.
+    """
+
+    probabilities: np.ndarray
+    strangeness: np.ndarray
+    members: np.ndarray
+    surprises: np.ndarray
+    shown: np.ndarray
+
+
+def judge(
+    trust: Trust, logits: np.ndarray, values: dict[str, np.ndarray], place: np.ndarray, coverage: float
+) -> Judgement:
+    """Decide about particles.
+
+    Parameters
+    ----------
+    trust
+        The calibration.
+    logits, values
+        Of each image (N, symmetries, 5), and the components (N,) that :meth:`Novelty.measure` gives.
+    place
+        Number of the particle that each image shows (N,), from zero.
+    coverage
+        How often the sets shall hold the true shape.
+    """
+    sizes = np.bincount(place)
+
+    def means(values: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(sizes), *values.shape[1:]))
+        np.add.at(total, place, values)
+        return (total.T / sizes).T
+
+    values = {name: means(each) for name, each in values.items()}
+    probabilities = softmax(means(logits.mean(axis=1)) / trust.temperature, axis=1)
+    members = np.empty((len(sizes), len(Shape)), bool)
+    scores, surprises = np.empty(len(sizes)), np.empty((len(sizes), len(COMPONENTS)))
+    counts = np.array([max(count for count in trust.calibrations if count <= size) for size in sizes])
+    for count in np.unique(counts):
+        here, calibration = counts == count, trust.calibrations[count]
+        parts, rarity = {name: each[here] for name, each in values.items()}, calibration.rarity
+        surprises[here], scores[here] = rarity.surprises(parts), rarity.score(parts)
+        levels = nonconformity(probabilities[here], rarity.rarity(scores[here]))
+        members[here] = levels <= calibration.level(coverage)
+    shown = np.exp(np.stack([values[name] for name in QUANTITIES], axis=1)) * USUAL_A
+    return Judgement(probabilities, scores, members, surprises, shown)
+
+
+class Classifier:
+    """One network or several, with their calibrations.
+
+    Logits are averaged over the eight symmetries of the square and over the images of one particle. Several
+    networks average their probabilities, and a majority of them decides which shapes are in the set: if each has
+    the coverage 1 - a, theirs is at least 1 - 2a (Gasparin & Ramdas 2024).
+
+    Parameters
+    ----------
+    weights
+        Weights files, their calibrations beside them.
+    coverage
+        How often the set shall hold the true shape of a particle like those of the training, 0.5 to 0.99. It is
+        empty for the strangest, so that about 1 - coverage of such particles are refused.
+
+    Raises
+    ------
+    NanoshapeError
+        If the coverage is out of range, or a file is missing or does not fit.
+    """
+
+    def __init__(self, weights: Path | Sequence[Path], coverage: float = 0.95):
+        low, high = COVERAGES
+        if not low <= coverage <= high:
+            raise NanoshapeError(f"coverage is {coverage:g}, but must lie between {low:g} and {high:g}")
+        files = [weights] if isinstance(weights, Path) else list(weights)
+        if not files:
+            raise NanoshapeError("weights is empty, but must name at least one file")
+        self.coverage = coverage
+        self._members: list[tuple[nn.Module, Trust]] = [(load_weights(file)[0], load_trust(file)) for file in files]
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks."""
+        return [network for network, _ in self._members]
+
+    def classify(self, images: Tensor, groups: Sequence | np.ndarray | None = None) -> pd.DataFrame:
+        """Shape, probabilities, set and warnings for each particle.
+
+        Parameters
+        ----------
+        images
+            Images (N, 128, 128) of 1 Å a pixel, in any unit.
+        groups
+            Which particle each image shows (N,); by default each shows one of its own.
+
+        Returns
+        -------
+        DataFrame
+            One row a particle in the order of appearance: ``group``, ``images``, ``p_cube`` to
+            ``p_icosahedron``, ``predicted``, ``set`` (titles joined by `` | ``, empty if refused), ``ood_score``
+            (the greater, the stranger), ``known``, and ``reason``, a sentence if it is refused.
+
+        Raises
+        ------
+        NanoshapeError
+            If the images are not 128 x 128 finite numbers, or the groups are not as many.
+        """
+        if images.ndim != 3 or images.shape[-2:] != (IMAGE_PIXELS, IMAGE_PIXELS) or not len(images):
+            raise NanoshapeError(f"images have shape {tuple(images.shape)}, but must have (N, 128, 128)")
+        if not torch.isfinite(images).all():
+            raise NanoshapeError("images hold values that are not finite, but must be finite")
+        place, names = pd.factorize(np.arange(len(images)) if groups is None else np.asarray(groups))
+        if len(place) != len(images):
+            raise NanoshapeError(f"groups has {len(place)} entries, but must have one for each of {len(images)} images")
+        images = standardise(images.float())
+        said = []
+        for network, trust in self._members:
+            views = look(network, images)
+            said.append(judge(trust, views.logits, trust.novelty.measure(views, images), place, self.coverage))
+        probabilities, votes, surprises, shown = (
+            np.mean([getattr(each, name) for each in said], axis=0)
+            for name in ("probabilities", "members", "surprises", "shown")
+        )
+        members = votes > 0.5
+        titles = [shape.title for shape in Shape]
+        sets = [
+            " | ".join(titles[i] for i in np.argsort(-p) if m[i]) for p, m in zip(probabilities, members, strict=True)
+        ]
+        table = pd.DataFrame({"group": names, "images": np.bincount(place)})
+        table[CLASSES] = probabilities
+        return table.assign(
+            predicted=[titles[i] for i in probabilities.argmax(axis=1)],
+            set=sets,
+            ood_score=np.mean([each.strangeness for each in said], axis=0),
+            known=members.any(axis=1),
+            reason=[
+                "" if chosen else _reason(row, sizes_A)
+                for chosen, row, sizes_A in zip(sets, surprises, shown, strict=True)
+            ],
+        )
+
+
+def _reason(surprises: np.ndarray, shown_A: np.ndarray) -> str:
+    """The sentence about what is strangest in a particle."""
+    component = COMPONENTS[surprises.argmax()]
+    sentence = REASONS[component]
+    if component in QUANTITIES:
+        place = QUANTITIES.index(component)
+        sentence = sentence.format(shown_A[place], USUAL_A[place])
+    return f"Refused: {sentence}."

@@ -1,0 +1,23 @@
+"""Every page of the built book by the rules of axe-core, in the light and the dark theme."""
+
+import pytest
+from test_offline import HTML, PAGES, Visit, browser, pytestmark  # noqa: F401
+
+from nanoshape_lib.javascript import MODULES
+
+AXE = MODULES / "axe-core" / "axe.min.js"
+RUN = """async () => {
+    const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.length} x ${nodes[0].html.slice(0, 120)}`);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(HTML).as_posix())
+def test_page_breaks_no_rule(browser, path, theme):  # noqa: F811
+    opened = Visit(browser, path, theme=theme)
+    assert opened.page.evaluate("document.documentElement.dataset.theme") == theme
+    opened.page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = opened.page.evaluate(RUN)
+    opened.page.close()
+    assert found == []

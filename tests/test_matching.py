@@ -1,0 +1,77 @@
+"""The best matching simulation against particles whose orientation, size and defocus are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from nanoshape_lib import matching, rotations, templates
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.hrtem import exit_wave, shake
+from nanoshape_lib.imaging import focal_series, standardise
+from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.shapes import Shape, available_sizes, build
+from nanoshape_lib.substrate import Placement, deposit
+
+
+@pytest.fixture(scope="module")
+def small_library(tmp_path_factory):
+    """Icosahedra of one size along directions 6 degrees apart: what a test can wait for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "GENERATED", tmp_path_factory.mktemp("generated"))
+        patch.setattr(templates, "SIZES_A", (48.0,))
+        patch.setattr(templates, "directions", lambda shape: coarse(shape, 6.0))
+        templates.library.cache_clear()
+        yield templates.library(Shape.ICOSAHEDRON)
+    templates.library.cache_clear()
+
+
+coarse = templates.directions
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_directions_leave_no_gap_in_the_sector(shape, rng):
+    chosen = templates.directions(shape, 6.0)
+    some = rng.standard_normal((500, 3))
+    reduced = rotations.reduce(some / np.linalg.norm(some, axis=1, keepdims=True), shape)
+    away = np.degrees(np.arccos(np.clip((reduced @ chosen.T).max(axis=1), -1, 1)))
+    assert away.max() < 6.3
+    assert np.allclose(rotations.reduce(chosen, shape), chosen, atol=1e-6)
+
+
+def test_a_signature_turns_with_its_image_and_forgets_shifts(small_library):
+    wave = small_library.waves[0, 3].astype(np.float32)
+    series = focal_series(wave[0] + 1j * wave[1], np.array([60.0]), Microscope(), Detector(dose_e_A2=None), 0)
+    image = series[0]
+    mark = templates.signature(image)
+    quarter = templates.signature(np.rot90(image))
+    rolled = np.roll(mark, templates.ANGLES // 2, axis=1)
+    assert np.corrcoef(quarter.ravel(), rolled.ravel())[0, 1] > 0.99
+    moved = templates.signature(np.roll(image, (3, -2), (0, 1)))
+    assert np.corrcoef(moved.ravel(), mark.ravel())[0, 1] > 0.95
+
+
+def test_orientation_size_and_defocus_of_an_icosahedron_on_carbon_are_recovered(small_library):
+    rng, shape = np.random.default_rng(5), Shape.ICOSAHEDRON
+    size_A, _ = min(available_sizes(shape), key=lambda each: abs(each[0] - 55))
+    turned = rotations.random_rotations(1, rng)[0]
+    atoms = build(shape, size_A)
+    atoms.positions = atoms.positions @ turned.T
+    wave = exit_wave(deposit(shake(atoms, rng), Placement(2), (4.0, -3.0)), Microscope(), "fast")
+    camera = Detector(dose_e_A2=1000.0)
+    image = standardise(torch.as_tensor(focal_series(wave, np.array([95.0]), Microscope(), camera, 1)))[0].numpy()
+    found = matching.best_match(image, shape)
+    direction = rotations.reduce(rotations.beam_direction(turned), shape)
+    assert np.degrees(np.arccos(np.clip(found.direction @ direction, -1, 1))) < 2
+    assert found.size_A == pytest.approx(size_A, rel=0.08)
+    assert found.defocus_A == pytest.approx(95, abs=20)
+    np.testing.assert_allclose(found.shift_A, (4, -3), atol=1.5)
+    assert found.ncc > 0.5
+
+
+def test_noise_matches_nothing(small_library, rng):
+    assert matching.best_match(rng.standard_normal((128, 128)), Shape.ICOSAHEDRON).ncc < 0.2
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(NanoshapeError, match=r"image has shape \(64, 64\), but must be \(128, 128\)"):
+        matching.best_match(np.zeros((64, 64)), Shape.CUBE)

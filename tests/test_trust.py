@@ -1,0 +1,308 @@
+"""Scores and sets against distributions that are known, and the shipped calibration against images that are not."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.spatial.distance import mahalanobis
+from scipy.special import softmax
+from sklearn.metrics import roc_auc_score
+
+from nanoshape_lib import strangers
+from nanoshape_lib import trust_study as trust_study_module
+from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.exposures import as_designed, as_ranged, camera, expose, framed
+from nanoshape_lib.imaging import form_images, standardise
+from nanoshape_lib.models import PlainCNN, load_weights, save_weights
+from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement, look, symmetries
+from nanoshape_lib.paths import DATA
+from nanoshape_lib.profiles import load_profile
+from nanoshape_lib.ranges import Ranges
+from nanoshape_lib.rarity import Rarity, Tail
+from nanoshape_lib.results import load_examples, load_results
+from nanoshape_lib.spectral_check import SpectralCheck, fit_check, spectra
+from nanoshape_lib.study import STUDIES
+from nanoshape_lib.trust import CLASSES, Classifier
+from nanoshape_lib.trust_study import Sizes, trust_study
+from nanoshape_lib.trust_tables import auroc
+
+WEIGHTS = DATA / "weights/cnn6.safetensors"
+
+
+@pytest.fixture(scope="module")
+def examples():
+    examples = load_examples("best_cnn6_examples")
+    return examples.take(np.flatnonzero(examples.table["kind"] == "drawn")[::3])
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier(WEIGHTS)
+
+
+def test_mass_above_counts_the_shapes_that_come_first():
+    p = np.array([[0.5, 0.3, 0.1, 0.06, 0.04], [0.05, 0.05, 0.6, 0.2, 0.1]])
+    assert mass_above(p) == pytest.approx(np.array([[0, 0.5, 0.8, 0.9, 0.96], [0.9, 0.9, 0, 0.6, 0.8]]))
+    strange = nonconformity(p, np.array([0.7, 0.0]))
+    assert strange[0] == pytest.approx([0.7, 0.7, 0.8, 0.9, 0.96])
+    assert (strange[0] <= 0.69).sum() == 0, "an image stranger than the level has an empty set"
+
+
+def test_the_level_is_the_rank_that_conformal_prediction_asks_for():
+    nineteen = Calibration(Rarity({}, Tail.of(np.zeros(1))), np.arange(1, 20) / 20, 19)
+    assert nineteen.level(0.95) == pytest.approx(19 / 20), "rank (n + 1) 0.95 = 19 of 19"
+    assert nineteen.level(0.90) == pytest.approx(18 / 20)
+    assert nineteen.level(0.96) == 1.0, "nineteen particles cannot promise more"
+
+
+def test_sets_hold_the_true_shape_as_often_as_asked_though_images_of_a_particle_depend_on_one_another():
+    rng, covered, empty = np.random.default_rng(0), [], []
+
+    def draw(groups, series=4):
+        """Particles whose images share most of their strangeness and their difficulty."""
+        p = softmax(3 * rng.normal(size=(groups, 5)), axis=1)
+        labels = np.array([rng.choice(5, p=row) for row in p])
+        score = np.repeat(rng.exponential(size=groups), series) + 0.3 * rng.exponential(size=groups * series)
+        return np.repeat(p, series, axis=0), np.repeat(labels, series), score
+
+    for _ in range(60):
+        _, _, fitted = draw(100)
+        scored = Rarity({}, Tail.of(fitted))
+        p, labels, score = draw(300)
+        levels = nonconformity(p, scored.rarity(score))[np.arange(len(labels)), labels]
+        calibration = Calibration(scored, np.sort(levels), 300)
+        p, labels, score = draw(300)
+        members = nonconformity(p, scored.rarity(score)) <= calibration.level(0.9)
+        covered.append(members[np.arange(len(labels)), labels].mean())
+        empty.append((~members.any(axis=1)).mean())
+    assert np.mean(covered) == pytest.approx(0.9, abs=4 * np.std(covered) / np.sqrt(60))
+    assert 0.01 < np.mean(empty) < 0.1
+
+
+def test_surprise_is_minus_the_logarithm_of_how_rare_a_value_is():
+    tail = Tail.of(np.random.default_rng(1).exponential(size=20_000))
+    values = np.array([0.1, 0.5, 2.0, 5.0, 8.0])
+    assert tail.surprise(values) == pytest.approx(values, rel=0.07), "an exponential's survival function is exp(-x)"
+    assert (np.diff(tail.surprise(np.linspace(-1, 20, 200))) >= 0).all()
+
+
+def test_disagreement_is_the_information_that_the_symmetry_has_about_the_answer():
+    same = np.broadcast_to(np.array([2.0, 0, 0, 1, 0]), (1, 8, 5))
+    assert disagreement(same) == pytest.approx(0, abs=1e-9)
+    halves = np.zeros((1, 8, 5))
+    halves[0, :4, 0], halves[0, 4:, 1] = 50, 50
+    assert disagreement(halves) == pytest.approx(np.log(2), abs=1e-6)
+
+
+def test_distances_are_those_of_scipy_and_of_a_search_by_hand():
+    rng = np.random.default_rng(2)
+    mixing, labels = rng.normal(size=(6, 6)), rng.integers(3, size=4000)
+    means = 5 * rng.normal(size=(3, 6))
+    points = rng.normal(size=(4000, 6)) @ mixing + means[labels]
+    fitted, asked = Gaussian.fit(points, labels), rng.normal(size=(7, 6)) * 5
+    inverse = np.linalg.inv(mixing.T @ mixing)
+    expected = [min(mahalanobis(each, mean, inverse) for mean in means) for each in asked]
+    assert fitted.distance(asked) == pytest.approx(expected, rel=0.1)
+    known = rng.normal(size=(50, 6))
+    cosine = (asked @ known.T) / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(known, axis=1)
+    assert Neighbourhood(known).distance(asked) == pytest.approx(1 - np.sort(cosine)[:, -10], abs=1e-5)
+
+
+def test_the_area_is_that_of_scikit_learn_and_its_interval_knows_of_groups():
+    rng = np.random.default_rng(3)
+    known, strange = rng.normal(size=(100, 4)), rng.normal(1, 1, size=(30, 4))
+    area, low, high = auroc(known, strange)
+    truth = np.r_[np.zeros(400), np.ones(120)]
+    assert area == pytest.approx(roc_auc_score(truth, np.r_[known.ravel(), strange.ravel()]))
+    assert low < area < high
+    same = np.repeat(strange[:, :1], 4, axis=1)
+    assert np.ptp(auroc(np.repeat(known[:, :1], 4, axis=1), same)[1:]) > 1.3 * (high - low)
+
+
+def test_views_are_the_network_under_each_symmetry(examples):
+    network, _ = load_weights(WEIGHTS)
+    images = examples.images[:2].float()
+    views = look(network, images)
+    assert views.logits.shape == (2, 8, 5) and views.features.shape == (2, 128) and views.channels.shape == (2, 128)
+    for index, each in enumerate(symmetries(images)):
+        with torch.no_grad():
+            logits = network(each[:, None])
+        assert views.logits[:, index] == pytest.approx(logits.numpy(), abs=0.5), "bfloat16 or not"
+        assert look(network, each).features == pytest.approx(views.features, abs=0.1)
+
+
+def test_spectra_follow_pixel_size_and_lattice_and_the_check_learns_both():
+    """Noise with a rim at a fixed true frequency and fringes of a lattice of its own, seen with other pixels."""
+    rng, truth, images = np.random.default_rng(4), [], []
+    y, x = np.indices((128, 128)) - 63.5
+    for _ in range(1700):
+        size, ratio = np.exp(rng.uniform(-0.2, 0.2)), np.exp(rng.uniform(-0.1, 0.1))
+        q = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)) / size
+        power = np.exp(-(((q - 0.15) / 0.03) ** 2)) + 0.2
+        noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(128, 128))) * np.sqrt(power)).real
+        angle, phase = rng.uniform(0, 2 * np.pi, 2)
+        fringes = np.cos(2 * np.pi * 0.35 * size / ratio * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+        images.append(noise + fringes * (np.hypot(x, y) < 25))
+        truth.append((np.log(size), np.log(ratio)))
+    images, truth = torch.as_tensor(np.stack(images), dtype=torch.float32), np.array(truth, np.float32)
+    images = images / images.std(dim=(1, 2), keepdim=True)
+    found = fit_check(spectra(images[:1600]), truth[:1600]).estimate(images[1600:])
+    for column, least in enumerate((0.9, 0.8)):
+        assert np.corrcoef(found.logarithms[:, column], truth[1600:, column])[0, 1] > least
+    assert (np.abs(found.logarithms - truth[1600:]) < 2 * found.deviations).mean() > 0.85
+
+
+def test_framing_crops_and_continues_periodically():
+    image = torch.arange(36.0).view(1, 6, 6)
+    assert (framed(image, 4) == image[:, 1:5, 1:5]).all()
+    assert (framed(image, 8)[0, 1:7, 1:7] == image[0]).all() and framed(image, 8)[0, 0, 1] == image[0, 5, 0]
+
+
+def test_turned_and_mirrored_copies_get_the_same_verdict(classifier, examples):
+    first = classifier.classify(examples.images[:4])
+    turned = classifier.classify(torch.rot90(examples.images[:4].float(), 1, (1, 2)).flip(2))
+    assert turned[CLASSES].to_numpy() == pytest.approx(first[CLASSES].to_numpy(), abs=0.02)
+    assert (turned["predicted"] == first["predicted"]).all()
+
+
+def test_shipped_examples_are_known_and_right_and_gain_and_offset_do_not_matter(classifier, examples):
+    table = classifier.classify(5 * examples.images.float() + 100)
+    assert table[CLASSES].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (table["predicted"] == examples.table["shape"].to_numpy()).mean() >= 0.9
+    assert table["known"].mean() > 0.7, "95 % in the mean"
+    assert (table["known"] == (table["set"] != "")).all() and (table["known"] == (table["reason"] == "")).all()
+
+
+def test_noise_and_emptiness_are_refused_with_a_reason(classifier):
+    noise = torch.randn(2, 128, 128, generator=torch.Generator().manual_seed(0))
+    noise[1] = torch.linspace(0, 1, 128)[:, None].expand(128, 128)
+    table = classifier.classify(noise)
+    assert not table["known"].any() and (table["set"] == "").all()
+    assert table["reason"].str.match(r"^Refused: .+\.$").all()
+
+
+def test_images_of_one_particle_are_judged_together(classifier, examples):
+    images, network = examples.images[:3].float(), load_weights(WEIGHTS)[0]
+    table = classifier.classify(images, ["b", "a", "b"])
+    assert table["group"].tolist() == ["b", "a"] and table["images"].tolist() == [2, 1]
+    logits = look(network, images).logits.mean(axis=1)
+    expected = softmax(logits[[0, 2]].mean(axis=0) / load_trust(WEIGHTS).temperature)
+    assert table.loc[0, CLASSES].to_numpy(float) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_ensemble_of_twins_says_what_one_says(classifier, examples):
+    both = Classifier([WEIGHTS, WEIGHTS]).classify(examples.images[:3])
+    pd.testing.assert_frame_equal(both, classifier.classify(examples.images[:3]))
+
+
+def test_a_greater_coverage_refuses_less(examples):
+    strict, lenient = (Classifier(WEIGHTS, coverage).classify(examples.images)["known"] for coverage in (0.6, 0.99))
+    assert (lenient | ~strict).all() and lenient.sum() > strict.sum()
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "message"),
+    [
+        (torch.zeros(2, 64, 64), None, r"images have shape \(2, 64, 64\), but must have \(N, 128, 128\)"),
+        (torch.full((1, 128, 128), torch.nan), None, "images hold values that are not finite"),
+        (torch.zeros(2, 128, 128), [1], "groups has 1 entries, but must have one for each of 2 images"),
+    ],
+)
+def test_what_is_no_image_is_refused(classifier, images, groups, message):
+    with pytest.raises(NanoshapeError, match=message):
+        classifier.classify(images, groups)
+
+
+def test_coverages_that_cannot_be_promised_and_empty_ensembles_are_refused():
+    with pytest.raises(NanoshapeError, match=r"coverage is 0.999, but must lie between 0.5 and 0.99"):
+        Classifier(WEIGHTS, 0.999)
+    with pytest.raises(NanoshapeError, match="weights is empty, but must name at least one file"):
+        Classifier([])
+
+
+def test_a_calibration_survives_its_file_and_another_networks_is_refused(tmp_path):
+    weights = tmp_path / "other.safetensors"
+    save_weights(PlainCNN(6), {"architecture": "cnn6"}, weights)
+    with pytest.raises(NanoshapeError, match=r"their calibration other.trust.safetensors must lie beside them"):
+        load_trust(weights)
+    trust = load_trust(WEIGHTS)
+    save_trust(trust, weights)
+    again = load_trust(weights)
+    image = torch.randn(1, 128, 128)
+    assert again.temperature == trust.temperature and again.calibrations[1].groups == trust.calibrations[1].groups
+    for first, second in zip(trust.novelty.check.estimate(image), again.novelty.check.estimate(image), strict=True):
+        assert (first == second).all()
+    shutil.copy(trust_file(WEIGHTS), trust_file(weights))
+    with pytest.raises(NanoshapeError, match=r"is the calibration of other weights than other.safetensors"):
+        load_trust(weights)
+    whole = trust_file(weights).read_bytes()
+    for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
+        trust_file(weights).write_bytes(whole[:length])
+        with pytest.raises(NanoshapeError, match="does not hold a calibration"):
+            load_trust(weights)
+
+
+def test_the_calibration_is_small_enough_to_ship():
+    assert trust_file(WEIGHTS).stat().st_size < 1.5e6
+
+
+def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_cache(
+    tiny_store, tmp_path, monkeypatch
+):
+    weights = tmp_path / "net.safetensors"
+    save_weights(PlainCNN(4).eval(), {"architecture": "cnn4"}, weights)
+    monkeypatch.setattr(strangers, "KINDS", {name: strangers.KINDS[name] for name in ("known", "bare carbon")})
+    sizes = Sizes(known=15, held=5, test=5, strangers=1, series=2, check=6)
+    novelty, coverage = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
+    assert set(novelty["kind"]) == {"known", "bare carbon"} and novelty["auroc"].between(0, 1).all()
+    assert set(coverage["images"]) == {1, 2} and set(coverage["shift"]) >= {"none", "none, film 2", "known"}
+    table, origin = load_results("trust_net_novelty", tmp_path)
+    assert len(table) == len(novelty) and origin["sizes"]["check"] == 6
+    assert Classifier(weights).classify(torch.randn(1, 128, 128))["known"].isin([True, False]).all()
+    monkeypatch.setattr("nanoshape_lib.trust_study.look", None)
+    monkeypatch.setattr(strangers, "exit_wave", None)
+    again, _ = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
+    pd.testing.assert_frame_equal(again, novelty)
+    assert isinstance(load_trust(weights).novelty.check, SpectralCheck)
+
+
+def test_an_exposure_is_the_designs_image_in_the_middle_of_the_field_of_the_camera(tiny_store):
+    design = tiny_store.design
+    noiseless = design.detector.model_copy(update={"dose_e_A2": None})
+    design = design.model_copy(update={"detector": noiseless})
+    wave, rng = tiny_store.waves("test", 0, 1)[0], np.random.default_rng(0)
+    settings = as_designed(design)(2, rng)
+    assert len({setting.defocus_A for setting in settings} & set(design.defoci_A)) == 2
+    defoci = torch.tensor([setting.defocus_A for setting in settings])
+    for pixels in (128, 160):
+        images = expose(wave, settings, design, rng, pixels)
+        seen = torch.as_tensor(wave).expand(2, -1, -1)
+        expected = form_images(seen, defoci, design.microscope, camera(noiseless, pixels))
+        edge = (pixels - 128) // 2
+        expected = standardise(expected[:, edge : edge + 128, edge : edge + 128])
+        np.testing.assert_allclose(images.float(), expected, atol=0.02)
+
+
+def test_ranges_draw_each_image_at_its_own_setting():
+    first, second = as_ranged(Ranges())(2, np.random.default_rng(0))
+    assert first.defocus_A != second.defocus_A and -300 <= first.defocus_A <= 300
+
+
+def test_both_networks_are_calibrated_each_for_its_own_settings(tiny_store, tmp_path, monkeypatch):
+    asked = {}
+
+    def note(weights, store, cache, folder, draw):
+        asked[weights.stem] = draw
+
+    monkeypatch.setattr(trust_study_module, "trust_study", note)
+    monkeypatch.setattr(trust_study_module, "prepared_store", lambda profile: tiny_store)
+    assert STUDIES["trust"](load_profile("smoke"), np.inf, tmp_path, tmp_path) == (2, 2)
+    assert asked["cnn6"] is None
+    errors = [setting.pixel_error for setting in asked["cnn6_ranges"](200, np.random.default_rng(0))]
+    assert max(errors) <= 0.01 and min(errors) >= -0.01 and np.std(errors) > 0.004
+    reference = load_examples("reference_images", tmp_path)
+    assert len(reference.images) == len(reference.table) == min(100, tiny_store.design.records("train"))
+    assert reference.images.float().std(dim=(1, 2)).numpy() == pytest.approx(1, abs=0.01)
