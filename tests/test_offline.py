@@ -115,7 +115,7 @@ def test_sliders_of_the_widgets_change_the_picture(browser):
         before = picture.get_attribute("src"), picture.screenshot()
         opened.page.locator(".widget-subarea .noUi-handle").first.focus()
         opened.page.keyboard.press("ArrowRight")
-        opened.page.wait_for_timeout(300)
+        opened.page.wait_for_function("([image, src]) => image.src !== src", arg=[picture.element_handle(), before[0]])
         after = picture.get_attribute("src"), picture.screenshot()
         assert after[0] != before[0], path.name
         assert after[1] != before[1], path.name

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -79,6 +80,17 @@ class Visit:
 
     def image(self):
         return np.array(self.page.evaluate(PIXELS), np.float32).reshape(128, 128)
+
+    def shows(self, expected, dose_e_A2):
+        """Wait until the picture is the expected one but for counting noise."""
+        self.until(lambda: same_but_noise(self.image(), expected, dose_e_A2))
+
+    def until(self, holds, seconds=30):
+        """Wait until something holds, looking again and again."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, f"not so after {seconds} s"
+            self.page.wait_for_timeout(50)
 
     def outputs(self, where=".play-explorer .play-bars"):
         return self.page.evaluate(OUTPUTS, where)
@@ -161,9 +173,8 @@ def test_the_first_picture_asks_for_little(visit, folder, waves):
     opened.page.wait_for_function("document.querySelector('.play-about').textContent")
     assert "profile paper" in opened.page.inner_text(".play-about")
     opened.page.locator(".play-body").scroll_into_view_if_needed()
-    opened.page.wait_for_timeout(500)
-    still = Image.open(io.BytesIO(opened.page.locator(".play-body").screenshot())).convert("L")
-    assert np.asarray(still).std() > 10, "no particle is seen"
+    still = opened.page.locator(".play-body")
+    opened.until(lambda: levels(still.screenshot()).std() > 10)
     names = {url.rsplit("/", 1)[1] for url in opened.requests}
     assert not names & {"network.js", "runtime.js", "runtime-wasm.js", "particle3d.js", "files.js"}
     assert opened.complaints == []
@@ -177,15 +188,13 @@ def test_keys_turn_knobs_and_the_classifier_answers_as_the_library(visit, waves)
     for _ in range(3):
         opened.page.keyboard.press("ArrowLeft")
     opened.page.wait_for_function("document.querySelector('.play-image').ariaLabel.includes('defocus 65 Å')")
-    opened.answered(1)
-    opened.page.wait_for_timeout(300)
-    wave = of(waves, Shape.TRUNCATED_OCTAHEDRON, 0)
+    opened.shows(expected_image(of(waves, Shape.TRUNCATED_OCTAHEDRON, 0), 65.0), 1e5)
     image = opened.image()
-    assert same_but_noise(image, expected_image(wave, 65.0), 1e5)
     model, card = load_weights(WEIGHTS)
     with torch.inference_mode():
         logits = model(standardise(torch.as_tensor(image)[None])[:, None]).numpy()[0]
-    assert opened.outputs() == pytest.approx(softmax(logits / card["temperature"]), abs=1e-3)
+    expected = softmax(logits / card["temperature"])
+    opened.until(lambda: opened.outputs() == pytest.approx(expected, abs=1e-3))
     assert "never seen this dose" in opened.status()
     opened.page.get_by_role("button", name="Back to the first settings").click()
     opened.page.wait_for_function("document.querySelector('.play-image').ariaLabel.includes('defocus 80 Å')")
@@ -204,18 +213,16 @@ def test_dragging_and_touching_a_knob_change_picture_and_answer(visit, waves):
         mouse.move(box["x"] + share * box["width"], middle)
     mouse.up()
     opened.answered(1)
-    opened.page.wait_for_timeout(300)
     defocus = float(opened.slider(DEFOCUS).input_value())
     assert -250 < defocus < -50
     wave = of(waves, Shape.TRUNCATED_OCTAHEDRON, 0)
-    assert same_but_noise(opened.image(), expected_image(wave, defocus), 1000)
+    opened.shows(expected_image(wave, defocus), 1000)
     before = opened.image()
     box = opened.slider(TURN).bounding_box()
     opened.page.touchscreen.tap(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
-    opened.page.wait_for_timeout(800)
     turn = float(opened.slider(TURN).input_value())
     assert turn > 60
-    assert same_but_noise(opened.image(), expected_image(wave, defocus, turn), 1000)
+    opened.shows(expected_image(wave, defocus, turn), 1000)
     assert not same_but_noise(before, expected_image(wave, defocus, turn), 1000)
 
 
@@ -225,8 +232,8 @@ def test_another_shape_is_shown_and_found(visit, waves):
         opened.page.get_by_label("shape", exact=True).select_option(label=shape.title)
         opened.page.wait_for_function(f"document.querySelector('.play-image').ariaLabel.includes('{shape.title}')")
         opened.page.wait_for_function(f"document.querySelector('.play-status').textContent.includes('{shape.title}')")
-        assert same_but_noise(opened.image(), expected_image(of(waves, shape, 0), 80.0), 1000)
-        assert int(np.argmax(opened.outputs())) == shape
+        opened.shows(expected_image(of(waves, shape, 0), 80.0), 1000)
+        opened.until(lambda shape=shape: int(np.argmax(opened.outputs())) == shape)
     assert opened.page.locator(".play-triangle text").all_text_contents() == list(sector_corners(Shape.ICOSAHEDRON))
 
 
@@ -243,9 +250,8 @@ def test_the_triangle_is_clicked_touched_and_walked_with_keys(visit, waves):
         place = dots.nth(names.index(f"along {corner}")).bounding_box()
         opened.page.mouse.click(place["x"] + 3, place["y"] + 3)
         assert opened.chosen() == f"along {corner}"
-    opened.page.wait_for_timeout(600)
     wave = of(waves, Shape.TRUNCATED_OCTAHEDRON, names.index(f"along {corners[1]}"))
-    assert same_but_noise(opened.image(), expected_image(wave, 80.0), 1000)
+    opened.shows(expected_image(wave, 80.0), 1000)
     place = dots.nth(names.index(f"along {corners[2]}")).bounding_box()
     opened.page.touchscreen.tap(place["x"] - 4, place["y"] + 12)
     assert opened.chosen() == f"along {corners[2]}"
@@ -258,17 +264,29 @@ def test_the_triangle_is_clicked_touched_and_walked_with_keys(visit, waves):
 
 def particle(opened):
     """The particle's picture in three dimensions when it is at rest."""
-    opened.page.locator(".play-body").hover()
+    body = opened.page.locator(".play-body")
+    body.hover()
     opened.page.wait_for_selector(".play-body[data-live]")
-    opened.page.wait_for_timeout(900)
-    return opened.page.locator(".play-body").screenshot()
+    pictures = [body.screenshot()]
+
+    def still():
+        opened.page.wait_for_timeout(300)
+        pictures.append(body.screenshot())
+        return pictures[-1] == pictures[-2]
+
+    opened.until(still)
+    return pictures[-1]
+
+
+def levels(picture):
+    """Grey levels of a screenshot."""
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("L"))
 
 
 def test_the_particle_is_turned_by_mouse_and_keys_and_the_image_follows(visit):
     opened = visit().shown()
     first, label = particle(opened), opened.chosen()
-    levels = np.asarray(Image.open(io.BytesIO(first)).convert("L"))
-    assert levels.std() > 10, "no particle is seen"
+    assert levels(first).std() > 10, "no particle is seen"
     body = opened.page.locator(".play-body")
     box = body.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -281,12 +299,12 @@ def test_the_particle_is_turned_by_mouse_and_keys_and_the_image_follows(visit):
     opened.page.mouse.up()
     opened.answered(1)
     assert opened.chosen() != label
+    opened.until(lambda: particle(opened) != first)
     second = particle(opened)
-    assert second != first
     body.focus()
     for _ in range(4):
         opened.page.keyboard.press("ArrowUp")
-    assert particle(opened) != second
+    opened.until(lambda: particle(opened) != second)
     assert opened.complaints == []
 
 
@@ -301,17 +319,19 @@ def test_the_particle_is_turned_by_touch(visit):
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x - 8 * step, "y": y}]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     opened.answered(1)
-    assert particle(opened) != first
+    opened.until(lambda: particle(opened) != first)
 
 
-def test_the_particle_stands_as_the_image_shows_it(visit):
+def test_the_particle_stands_as_the_image_shows_it(visit, waves):
     """A cube turned in the plane: its outline in three dimensions covers the dark part of the image."""
     opened = visit().shown()
     opened.page.get_by_label("shape", exact=True).select_option(label=Shape.CUBE.title)
     opened.slider(TURN).focus()
     for _ in range(25):
         opened.page.keyboard.press("ArrowRight")
-    opened.page.wait_for_timeout(1500)
+    turn = float(opened.slider(TURN).input_value())
+    assert turn >= 25
+    opened.shows(expected_image(of(waves, Shape.CUBE, 0), 80.0, turn), 1000)
     seen = np.asarray(Image.open(io.BytesIO(particle(opened))).convert("RGB")).astype(float)
     inside = np.abs(seen - seen[0, 0]).max(axis=2) > 30
     image = opened.image().T[::-1]
@@ -343,7 +363,7 @@ def test_motion_is_reduced_on_wish(visit):
         opened = visit(reduced_motion=wish).shown()
         before = particle(opened)
         counts[wish] = opened.page.evaluate(frames)
-        assert particle(opened) != before
+        opened.until(lambda opened=opened, before=before: particle(opened) != before)
     assert counts["reduce"] == 0 < counts["no-preference"]
 
 
@@ -418,7 +438,7 @@ def test_without_the_classifier_the_picture_still_follows_the_knobs(visit, spoil
     opened.page.keyboard.press("ArrowRight")
     opened.says("missing")
     assert opened.status() == MISSING.format(name)
-    assert same_but_noise(opened.image(), expected_image(of(waves, Shape.TRUNCATED_OCTAHEDRON, 0), 85.0), 1000)
+    opened.shows(expected_image(of(waves, Shape.TRUNCATED_OCTAHEDRON, 0), 85.0), 1000)
 
 
 def test_without_the_view_a_sentence_stands_below_the_still_particle(visit, spoil):
@@ -484,13 +504,14 @@ def test_a_dropped_stack_of_a_large_image_is_placed_by_hand(visit, counts, tmp_p
     # 300 rows fill the square; row 223.5 and column 103.5 are the particle's middle.
     place = {"x": box["width"] * (50 + 103.5) / 300, "y": box["height"] * 223.5 / 300}
     overview.click(position=place)
-    opened.page.wait_for_timeout(1500)
+    answer = ".play-own .play-bars"
+    opened.until(lambda: opened.outputs(answer) != before)
     # A click is as exact as a pixel of the screen.
-    assert opened.outputs(".play-own .play-bars") == pytest.approx(counts[1], abs=0.2)
-    assert opened.outputs(".play-own .play-bars") != before
+    opened.until(lambda: opened.outputs(answer) == pytest.approx(counts[1], abs=0.2))
+    there = opened.outputs(answer)
     opened.slider("left to right").focus()
     opened.page.keyboard.press("Home")
-    opened.page.wait_for_timeout(1500)
+    opened.until(lambda: opened.outputs(answer) != there)
     assert opened.complaints == []
 
 
