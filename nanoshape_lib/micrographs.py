@@ -266,8 +266,9 @@ def form_micrograph(
     intensity = torch.zeros(size, size)
     for mode in focal_modes(microscope):
         weight = np.interp(u.numpy(), points, mode) * (u.numpy() <= points[-1])
-        system = torch.fft.ifft2(_fit(spectrum * torch.as_tensor(weight.astype(np.float32)), size))
-        intensity += system.real**2 + system.imag**2
+        # Unscaled, for MKL may scale a transform of 2048 x 2048 twice (PyTorch's issue 169670).
+        system = torch.fft.ifft2(_fit(spectrum * torch.as_tensor(weight.astype(np.float32)), size), norm="forward")
+        intensity += (system.real**2 + system.imag**2) / size**4
     del system, chi, u
 
     seen = _fit_rows(torch.fft.rfft2(intensity)[:, : pixels + 1], 2 * pixels) * (2 * pixels / size)

@@ -36,6 +36,18 @@ def test_its_image_is_that_of_a_single_wave(one):
     np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_empty_field_is_one_everywhere(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        detector = Detector(pixels=1024, pixel_size_A=0.5, dose_e_A2=None)
+        image = form_micrograph(torch.ones(1024, 1024, dtype=torch.complex64), 80.0, ONE.microscope, detector)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(image, 1.0, atol=1e-5)
+
+
 def test_noise_falls_with_the_root_of_the_dose_and_light_with_the_slope(one):
     wave, _ = one
 
