@@ -15,12 +15,12 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import fit_temperature
 from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty, Views
 from nanoshape_lib.paths import file_sha256
-from nanoshape_lib.rarity import Rarity, Tail
+from nanoshape_lib.rarity import Rarity, Tail, averaged
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
 
 SERIES = (1, 2, 4)
-SCALING_SHARE = 4
+SCALING_SHARE = 8
 
 
 def mass_above(probabilities: np.ndarray) -> np.ndarray:
@@ -46,24 +46,31 @@ class Calibration:
     ----------
     rarity
         How strange known particles are: components are averaged over the images first.
-    levels
-        Nonconformity of the true shape of other known particles, sorted; each has equally many.
+    levels, labels
+        Nonconformity of the true shape of other known particles, and that shape; each particle has equally many.
     groups
         How many particles these are.
     """
 
     rarity: Rarity
     levels: np.ndarray
+    labels: np.ndarray
     groups: int
 
-    def level(self, coverage: float) -> float:
-        """The level whose sets hold the true shape of a new particle at least this often.
+    def level(self, coverage: float) -> np.ndarray:
+        """The levels (5,) whose sets hold the true shape of a new particle of each shape at least this often.
 
-        Images of one particle depend on one another; particles are exchangeable. Every one of G particles
-        has the weight 1/(G + 1), shared by its images (Lee, Barber & Willett 2023).
+        Each shape is calibrated by itself (Vovk 2013), or the shapes that are easily known would be refused less often
+        than the others. Images of one particle depend on one another; particles are exchangeable. Every one of G
+        particles has the weight 1/(G + 1), shared by its images (Lee, Barber & Willett 2023).
         """
-        needed = int(np.ceil(coverage * (1 + 1 / self.groups) * len(self.levels)))
-        return float(self.levels[needed - 1]) if needed <= len(self.levels) else 1.0
+        limits, each = np.ones(len(Shape)), len(self.levels) / self.groups
+        for shape in Shape:
+            known = np.sort(self.levels[self.labels == shape])
+            needed = int(np.ceil(coverage * (len(known) + each)))
+            if needed <= len(known):
+                limits[shape] = known[needed - 1]
+        return limits
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,10 @@ def calibrate(
     held_labels: np.ndarray,
     series: int,
 ) -> Trust:
-    """Calibrate from what a network makes of training images and of validation images.
+    """Calibrate from what a network makes of training images and of images that were held back.
 
-    A quarter of the validation particles sets the temperature and the scales of strangeness; the others
-    give the levels, so that these are of particles to which nothing was fitted.
+    An eighth of the held particles sets the temperature and the scales of strangeness; the others give the levels,
+    so that these are of particles to which nothing was fitted.
 
     Parameters
     ----------
@@ -96,7 +103,7 @@ def calibrate(
     check
         The check of pixel size and lattice.
     held, images, held_labels
-        Views of validation images, the standardised images and their shapes, focal series one after another.
+        Views of images held back, the standardised images and their shapes, focal series one after another.
     series
         Images in each focal series; decisions from 1, 2 and 4 of them are calibrated where that divides it.
     """
@@ -108,14 +115,14 @@ def calibrate(
     logits = held.logits.mean(axis=1)
     calibrations: dict[int, Calibration] = {}
     for count in (each for each in SERIES if series % each == 0):
-        means = {name: each.reshape(-1, count).mean(axis=1) for name, each in values.items()}
+        means = averaged(values, count)
         truth, fits = held_labels[::count], first[::count]
         rarity = Rarity.fit({name: each[fits] for name, each in means.items()})
         probabilities = softmax(logits.reshape(-1, count, len(Shape)).mean(axis=1) / temperature, axis=1)
         levels = nonconformity(probabilities, rarity.rarity(rarity.score(means)))
-        levels = levels[np.arange(len(truth)), truth][~fits]
+        levels = levels[np.arange(len(truth)), truth][~fits].astype(np.float32)
         groups = int((~fits).sum() * count // series)
-        calibrations[count] = Calibration(rarity, np.sort(levels).astype(np.float32), groups)
+        calibrations[count] = Calibration(rarity, levels, truth[~fits].astype(np.uint8), groups)
     return Trust(temperature, novelty, calibrations)
 
 
@@ -135,7 +142,8 @@ def save_trust(trust: Trust, weights: Path) -> Path:
     for count, calibration in trust.calibrations.items():
         rarity = calibration.rarity
         arrays |= {f"{count}.tail.{name}": tail.known for name, tail in rarity.tails.items()}
-        arrays |= {f"{count}.scores": rarity.scores.known, f"{count}.levels": calibration.levels}
+        arrays |= {f"{count}.scores": rarity.scores.known}
+        arrays |= {f"{count}.levels": calibration.levels, f"{count}.labels": calibration.labels}
     tensors |= {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in arrays.items()}
     about = {
         "weights_sha256": file_sha256(weights),
@@ -179,7 +187,8 @@ def load_trust(weights: Path) -> Trust:
         for count, groups in about["groups"].items():
             tails = {name: Tail(arrays[f"{count}.tail.{name}"]) for name in COMPONENTS}
             rarity = Rarity(tails, Tail(arrays[f"{count}.scores"]))
-            calibrations[int(count)] = Calibration(rarity, arrays[f"{count}.levels"], groups)
+            levels, labels = arrays[f"{count}.levels"], arrays[f"{count}.labels"]
+            calibrations[int(count)] = Calibration(rarity, levels, labels, groups)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise NanoshapeError(f"{path} does not hold a calibration: {' '.join(str(error).split())}") from None
     if about["weights_sha256"] != file_sha256(weights):

@@ -170,9 +170,11 @@ def crop(
 ) -> np.ndarray:
     """One particle as the networks take it: 128 x 128 pixels of 1.0 Å, standardised.
 
-    The image is resampled in Fourier space, without aliasing, at any centre, and as if its pixels had
-    integrated over 1.0 Å. Other particles in the field, and what lies beyond the edge of the image, are replaced
-    by film copied from elsewhere in it: networks that have seen one particle at a time are misled by
+    The image is resampled in Fourier space, at any centre, as a camera whose pixels are 1.0 Å would have recorded it:
+    where 1.0 Å is a whole number of pixels, each value is their mean. Detail and noise finer than two such pixels
+    are not cut off but fold back, as they do in the images that the networks know: without that part of the noise,
+    gold looks lighter than it is. Other particles in the field, and what lies beyond the edge of the image, are
+    replaced by film copied from elsewhere in it: networks that have seen one particle at a time are misled by
     parts of a second. Within 8 Å of the edge the window moves inside instead.
 
     The camera's transfer function acts before its pixels sample the image. An image of finer pixels is therefore
@@ -225,7 +227,7 @@ def crop(
     if camera is not None:
         frequency = torch.as_tensor(np.hypot(q[:, None], q))
         spectrum *= (mtf(Detector(), frequency) / mtf(camera, frequency)).numpy()
-    weight = (np.abs(q) < 0.5 + 1e-9) * np.sinc(q) / np.sinc(q * pixel_size_A)
+    weight = np.sinc(q) / np.sinc(q * pixel_size_A)
     places = np.arange(IMAGE_PIXELS) - (IMAGE_PIXELS - 1) / 2
     rows, columns = (
         np.exp(2j * np.pi * (places + at * pixel_size_A)[:, None] * q) * weight / pixels for at in middle - corner

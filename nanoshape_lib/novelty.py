@@ -18,7 +18,7 @@ from nanoshape_lib.training import low_precision
 
 NEIGHBOURS = 10
 AXES, KEPT = 128, 1500
-BATCH = 32
+BATCH = 4
 
 
 def symmetries(images: Tensor) -> Tensor:
@@ -60,8 +60,11 @@ class Views:
 
 
 def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: str | None = None) -> Views:
-    """Ask a network about standardised images (N, 128, 128), under all eight symmetries or only as they are."""
-    device = next(network.parameters()).device
+    """Ask a network about standardised images (N, 128, 128), under all eight symmetries or only as they are.
+
+    Its weights are laid out channels last from then on, and the batches are small: both keep a processor's caches warm.
+    """
+    device = next(network.to(memory_format=torch.channels_last).parameters()).device
     caught: list[Tensor] = []
 
     def catch_maps(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
@@ -143,14 +146,13 @@ COMPONENTS = ("answers", "classes", "neighbours", "texture", *QUANTITIES)
 
 @dataclass(frozen=True)
 class Novelty:
-    """Six ways in which an image can be strange to a network.
+    """Seven ways in which an image can be strange to a network.
 
     ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
     penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
-    known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``pixel size`` and
-    ``lattice``: logarithms of what the spectrum shows, see
-    :data:`nanoshape_lib.spectral_check.QUANTITIES`, strange on either side. The features are reduced to their
-    128 principal axes.
+    known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``pixel size``,
+    ``lattice`` and ``element``: what the spectrum shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`,
+    strange on either side. The features are reduced to their 128 principal axes.
     """
 
     axes: np.ndarray
@@ -177,13 +179,19 @@ class Novelty:
         )
 
     def measure(self, views: Views, images: Tensor) -> dict[str, np.ndarray]:
-        """Every component (N,) in its own unit, of standardised images and what the network makes of them."""
+        """Every component (N,) in its own unit, of standardised images and what the network makes of them.
+
+        Of each quantity of the spectrum there are two numbers (N, 2): its logarithm over its variance, and one over
+        that variance. The means of both over the images of a particle give the weighted mean and its significance.
+        """
+        shown = self.check.estimate(images)
+        weights = 1 / shown.deviations**2
         features = views.features @ self.axes
         values = (
             disagreement(views.logits),
             self.shapes.distance(features) ** 2 - self.background.distance(features) ** 2,
             self.neighbourhood.distance(features),
             self.texture.distance(views.channels),
-            *self.check.estimate(images).logarithms.T,
+            *np.stack([shown.logarithms * weights, weights], axis=-1).swapaxes(0, 1),
         )
         return dict(zip(COMPONENTS, values, strict=True))

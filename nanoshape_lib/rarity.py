@@ -36,9 +36,14 @@ class Tail:
         return np.minimum(np.where(values > start, beyond, -np.log(np.maximum(above, TAIL / 2))), HIGHEST)
 
 
+def averaged(values: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Components of particles from those of their images, so many of each, one after another."""
+    return {name: each.reshape(-1, count, *each.shape[1:]).mean(axis=1) for name, each in values.items()}
+
+
 def _unsigned(name: str, values: np.ndarray) -> np.ndarray:
-    """A component so that greater is stranger: what a spectrum shows is strange on either side of zero."""
-    return np.abs(values) if name in QUANTITIES else values
+    """A component (G,) so that greater is stranger: a quantity of the spectrum in deviations from the usual."""
+    return np.abs(values[:, 0]) / np.sqrt(values[:, 1]) if name in QUANTITIES else values
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,13 @@ class Rarity:
 
     @classmethod
     def fit(cls, values: dict[str, np.ndarray]) -> "Rarity":
-        """From the components (G,) of known particles."""
+        """From the components of known particles, as :meth:`nanoshape_lib.novelty.Novelty.measure` gives them."""
         tails = {name: Tail.of(_unsigned(name, each)) for name, each in values.items()}
         alone = cls(tails, Tail.of(np.zeros(1)))
         return cls(tails, Tail.of(alone.score(values)))
 
     def surprises(self, values: dict[str, np.ndarray]) -> np.ndarray:
-        """Surprise (G, components) of the components (G,) of particles, see :meth:`Tail.surprise`."""
+        """Surprise (G, components) of the components of particles, see :meth:`Tail.surprise`."""
         return np.stack([tail.surprise(_unsigned(name, values[name])) for name, tail in self.tails.items()], axis=1)
 
     def score(self, values: dict[str, np.ndarray]) -> np.ndarray:

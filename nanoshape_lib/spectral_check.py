@@ -1,17 +1,20 @@
-"""The size of a pixel and the constant of the lattice as an image itself shows them: a regression on power spectra.
+"""Pixel size, lattice constant and atomic number as an image itself shows them: a regression on power spectra.
 
 The texture of carbon and the shape of the transfer function move with the pixel, the peaks of the lattice with
-both. A network for shapes is nearly blind to them; this check, which knows no shapes, is made for them. It
-learns from gold whose lattice is stretched or compressed, not from any other metal.
+both, and the particle's contrast with its element. A network for shapes is nearly blind to them; this check, which
+knows no shapes, is made for them. It learns from gold whose lattice is stretched or compressed, and from atoms of a
+few other elements put in its places; platinum, palladium, copper and silver are not among them.
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers
 from torch import Tensor, nn
 from tqdm import tqdm, trange
 
@@ -25,15 +28,18 @@ from nanoshape_lib.strangers import lay
 RINGS, OUTER_RINGS = 64, 83
 CAMERAS = (100, 168)
 RATIOS = (0.84, 1.09)
-SHARE_USUAL = (0.4, 0.25)
+SHARE_USUAL = (0.4, 0.25, 0.5)
+ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")
+GOLD = atomic_numbers["Au"]
 IMAGES_PER_WAVE = 4
 HIDDEN = (256, 64)
 EPOCHS, STEP_IMAGES, RATE = 40, 128, 3e-3
 
-QUANTITIES = ("pixel size", "lattice")
-"""What is estimated: the size of a pixel over 1 Å, and the lattice constant over gold's if the pixel were 1 Å.
+QUANTITIES = ("pixel size", "lattice", "element")
+"""What is estimated: the size of a pixel over 1 Å, the lattice constant over gold's if the pixel were 1 Å, and the
+atomic number over gold's.
 
-The first is seen in the carbon, the second in the fringes.
+The first is seen in the carbon, the second in the fringes, the third in the contrast of the particle with the film.
 """
 
 
@@ -70,7 +76,7 @@ def spectra(images: Tensor) -> np.ndarray:
 
 
 class SpectralEstimate(NamedTuple):
-    """Logarithms (N, 2) of :data:`QUANTITIES`, and their standard deviations (N, 2)."""
+    """Logarithms (N, 3) of :data:`QUANTITIES`, and their standard deviations (N, 3)."""
 
     logarithms: np.ndarray
     deviations: np.ndarray
@@ -97,7 +103,7 @@ class SpectralCheck(nn.Module):
         )
 
     def forward(self, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and logarithms of the deviations, both (N, 2)."""
+        """Means and logarithms of the deviations, both (N, 3)."""
         means, log_deviations = self.layers((logs - self.centre) / self.spread).chunk(2, dim=1)
         return means, log_deviations
 
@@ -108,36 +114,71 @@ class SpectralCheck(nn.Module):
         return SpectralEstimate(means.numpy(), log_deviations.exp().numpy())
 
 
-def _strained(design: DatasetDesign, draw: Draw, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Spectra of images of one stretched particle, each with pixels of its own, and what is to be learned from them."""
-    rng, n = np.random.default_rng((seed, index)), design.detector.pixels
-    usual_pixel, usual_lattice = SHARE_USUAL
-    ratio = 1.0 if rng.random() < usual_lattice else math.exp(rng.uniform(*np.log(RATIOS)))
-    particle = stretched(design.sizes_A[index % len(design.sizes_A)], ratio, "Au", rng)
-    particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
-    wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
-    logs, truth = [], []
-    for _ in range(IMAGES_PER_WAVE):
-        pixels = n if rng.random() < usual_pixel else 2 * int(rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1))
-        logs.append(spectra(expose(wave, draw(1, rng), design, rng, pixels)))
-        truth.append((math.log(n / pixels), math.log(ratio * pixels / n)))
-    return np.concatenate(logs), np.array(truth, np.float32)
+class StrainedWaves(NamedTuple):
+    """Exit waves (N, 2, m, m), float16, and the logarithms (N, 2) of lattice constant and atomic number over gold's."""
+
+    waves: np.ndarray
+    logarithms: np.ndarray
 
 
-def strained_spectra(design: DatasetDesign, draw: Draw, waves: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Spectra (N, 498) of stretched gold on the films of the training, and the logarithms (N, 2) of QUANTITIES.
+class StrainedSpectra(NamedTuple):
+    """Spectra (N, 498) and the logarithms (N, 3) of :data:`QUANTITIES`."""
 
-    The pixels are of 0.76 to 1.28 Å, the lattice constants 0.84 to 1.09 times gold's; many are as usual. There
-    are four images of each wave.
-    """
+    logs: np.ndarray
+    truth: np.ndarray
+
+
+def _on_all_cores(
+    make: Callable[[int], tuple[np.ndarray, np.ndarray]], numbers: range, words: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of what a function gives for each of some numbers."""
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        made = pool.map(lambda index: _strained(design, draw, seed, index), range(waves))
-        logs, truth = zip(*tqdm(made, total=waves, desc="stretched particles", unit="wave"), strict=True)
-    return np.concatenate(logs), np.concatenate(truth)
+        made = tqdm(pool.map(make, numbers), total=len(numbers), desc=words, unit="wave")
+        first, second = zip(*made, strict=True)
+    return np.stack(first), np.stack(second)
+
+
+def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> StrainedWaves:
+    """Exit waves of stretched particles on the films of the training, some of them of other elements.
+
+    The lattice constants are 0.84 to 1.09 times gold's; a quarter is as usual, and half of the particles are of gold.
+    """
+    _, usual_lattice, usual_element = SHARE_USUAL
+
+    def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((seed, number))
+        ratio = 1.0 if rng.random() < usual_lattice else math.exp(rng.uniform(*np.log(RATIOS)))
+        symbol = "Au" if rng.random() < usual_element else str(rng.choice(ELEMENTS))
+        particle = stretched(design.sizes_A[number % len(design.sizes_A)], ratio, symbol, rng)
+        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
+        wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
+        logarithms = np.log([ratio, atomic_numbers[symbol] / GOLD]).astype(np.float32)
+        return np.stack([wave.real, wave.imag]).astype(np.float16), logarithms
+
+    return StrainedWaves(*_on_all_cores(make, numbers, "stretched particles"))
+
+
+def strained_spectra(strained: StrainedWaves, design: DatasetDesign, draw: Draw, seed: int = 0) -> StrainedSpectra:
+    """Four images of each wave at drawn settings, with pixels of 0.76 to 1.28 Å, many of 1 Å."""
+    n, (usual_pixel, _, _) = design.detector.pixels, SHARE_USUAL
+
+    def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+        rng, (real, imaginary) = np.random.default_rng((seed, number, 1)), strained.waves[number].astype(np.float32)
+        lattice, element = strained.logarithms[number]
+        logs, truth = [], []
+        for _ in range(IMAGES_PER_WAVE):
+            usual = rng.random() < usual_pixel
+            pixels = n if usual else 2 * int(rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1))
+            logs.append(spectra(expose(real + 1j * imaginary, draw(1, rng), design, rng, pixels)))
+            truth.append((math.log(n / pixels), lattice + math.log(pixels / n), element))
+        return np.concatenate(logs), np.array(truth, np.float32)
+
+    logs, truth = _on_all_cores(make, range(len(strained.waves)), "their images")
+    return StrainedSpectra(logs.reshape(-1, logs.shape[-1]), truth.reshape(-1, truth.shape[-1]))
 
 
 def fit_check(logs: np.ndarray, truth: np.ndarray, seed: int = 0) -> SpectralCheck:
-    """Learn the quantities (N, 2) from spectra by the likelihood of Gaussians whose deviations are learned too."""
+    """Learn the quantities (N, 3) from spectra by the likelihood of Gaussians whose deviations are learned too."""
     given, asked = torch.as_tensor(logs), torch.as_tensor(truth)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():

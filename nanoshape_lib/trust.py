@@ -16,7 +16,7 @@ from nanoshape_lib.imaging import standardise
 from nanoshape_lib.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.novelty import COMPONENTS, look
 from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
-from nanoshape_lib.spectral_check import QUANTITIES
+from nanoshape_lib.spectral_check import GOLD, QUANTITIES
 
 COVERAGES = (0.5, 0.99)
 CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]
@@ -27,9 +27,10 @@ REASONS = {
     "texture": "its texture is not that of the training images",
     "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
     "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
+    "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
 }
 
-USUAL_A = np.array([1.0, GOLD_LATTICE_CONSTANT_A])
+USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, GOLD])
 """What the spectra of the training images show, in the order of QUANTITIES."""
 
 
@@ -48,7 +49,7 @@ class Judgement:
     surprises
         (G, 5), by the components of :class:`nanoshape_lib.novelty.Novelty`.
     shown
-        Pixel size and lattice constant [Å] (G, 2) that the spectra show.
+        Pixel size and lattice constant [Å] and atomic number (G, 3) that the spectra show.
     """
 
     probabilities: np.ndarray
@@ -68,7 +69,7 @@ def judge(
     trust
         The calibration.
     logits, values
-        Of each image (N, symmetries, 5), and the components (N,) that :meth:`Novelty.measure` gives.
+        Of each image (N, symmetries, 5), and the components that :meth:`Novelty.measure` gives.
     place
         Number of the particle that each image shows (N,), from zero.
     coverage
@@ -92,7 +93,7 @@ def judge(
         surprises[here], scores[here] = rarity.surprises(parts), rarity.score(parts)
         levels = nonconformity(probabilities[here], rarity.rarity(scores[here]))
         members[here] = levels <= calibration.level(coverage)
-    shown = np.exp(np.stack([values[name] for name in QUANTITIES], axis=1)) * USUAL_A
+    shown = np.exp(np.stack([values[name][:, 0] / values[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
     return Judgement(probabilities, scores, members, surprises, shown)
 
 
@@ -183,17 +184,17 @@ class Classifier:
             ood_score=np.mean([each.strangeness for each in said], axis=0),
             known=members.any(axis=1),
             reason=[
-                "" if chosen else _reason(row, sizes_A)
-                for chosen, row, sizes_A in zip(sets, surprises, shown, strict=True)
+                "" if chosen else _reason(row, spectrum)
+                for chosen, row, spectrum in zip(sets, surprises, shown, strict=True)
             ],
         )
 
 
-def _reason(surprises: np.ndarray, shown_A: np.ndarray) -> str:
+def _reason(surprises: np.ndarray, shown: np.ndarray) -> str:
     """The sentence about what is strangest in a particle."""
     component = COMPONENTS[surprises.argmax()]
     sentence = REASONS[component]
     if component in QUANTITIES:
         place = QUANTITIES.index(component)
-        sentence = sentence.format(shown_A[place], USUAL_A[place])
+        sentence = sentence.format(shown[place], USUAL[place])
     return f"Refused: {sentence}."

@@ -14,10 +14,12 @@ from tqdm import tqdm
 
 from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
-from nanoshape_lib.design import Split
+from nanoshape_lib.dataset import generate
+from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.evaluation import calibration_error, predictions_table
 from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.fringes import share_in_phase
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.novelty import Views, look
@@ -25,24 +27,29 @@ from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
-from nanoshape_lib.spectral_check import fit_check, strained_spectra
+from nanoshape_lib.shapes import Shape
+from nanoshape_lib.spectral_check import StrainedWaves, fit_check, strained_spectra, strained_waves
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import prepared_store
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 
 PIXEL_ERROR = 0.01
 REFERENCES = 100
+CHUNK = 1000
+METALS = ("platinum", "palladium", "copper")
+FRINGES = 0.25
+"""A particle shows fringes if so many of its atoms scatter in phase, see :mod:`nanoshape_lib.fringes`."""
 
 
 class Sizes(NamedTuple):
-    """Exit waves of training, validation, test, each kind of stranger and the check; images of a series."""
+    """Exit waves of training, calibration, test, each kind of stranger and the check; images of a series."""
 
     known: int = 1200
-    held: int = 1000
-    test: int = 1600
+    held: int = 4000
+    test: int = 3200
     strangers: int = 100
     series: int = 4
-    check: int = 6_000
+    check: int = 8_000
 
 
 def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:
@@ -56,6 +63,30 @@ def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed
         defoci += [setting.defocus_A for setting in settings]
     rows = table.iloc[np.repeat(np.arange(waves), series)].reset_index(drop=True)
     return ImageSet(torch.cat(images), rows.assign(defocus_A=defoci))
+
+
+def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
+    """A store whose validation split has so many waves or the next fewer, of none of which a network knows.
+
+    They are on the films of the design's validation set, at orientations of their own.
+    """
+    orientations = max(1, waves // len(Shape) // len(design.sizes_A))
+    splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
+    splits["validation"] = splits["validation"].model_copy(update={"orientations": orientations})
+    design = design.model_copy(update=splits | {"seed": design.seed + 2})
+    return generate(design, folder / f"calibration-{_short_hash(design.model_dump_json())}.zarr", check=False)
+
+
+def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
+    """Strangers of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
+    groups = seen.images.table["group"].to_numpy()
+    shares = [
+        share_in_phase(strangers.make_scene(kind, design, index).particle.positions)
+        for index in tqdm(np.unique(groups), desc=f"fringes, {kind}", unit="particle")
+    ]
+    shown = np.array(shares)[groups] > FRINGES
+    parts = {f"{kind}, fringes": shown, f"{kind}, none": ~shown}
+    return {name: seen.take(np.flatnonzero(rows)) for name, rows in parts.items() if rows.any()}
 
 
 def _short_hash(text: str) -> str:
@@ -120,21 +151,27 @@ def trust_study(
         )
         return Seen(images, Views(**views))
 
-    splits: tuple[tuple[Split, int, int], ...] = (
-        ("train", sizes.known, 1),
-        ("validation", sizes.held, series),
-        ("test", sizes.test, series),
+    splits: tuple[tuple[Store, Split, int, int], ...] = (
+        (store, "train", sizes.known, 1),
+        (calibration_store(store.design, sizes.held, cache), "validation", sizes.held, series),
+        (store, "test", sizes.test, series),
     )
     known, held, test = (
-        seen(split, sample(store, split, waves, images, draw, seed))
-        for seed, (split, waves, images) in enumerate(splits)
+        seen(split, sample(waves, split, count, images, draw, seed))
+        for seed, (waves, split, count, images) in enumerate(splits)
     )
-    spectra = _kept(
-        own / "spectra.npz",
-        lambda: dict(zip(("logs", "truth"), strained_spectra(store.design, draw, sizes.check), strict=True)),
-    )
+
+    def strained(first: int) -> dict[str, np.ndarray]:
+        design, numbers = store.design, range(first, min(first + CHUNK, sizes.check))
+        part = _kept(shared / f"stretched-{first}.npz", lambda: strained_waves(design, numbers)._asdict())
+        return _kept(
+            own / f"spectra-{first}.npz", lambda: strained_spectra(StrainedWaves(**part), design, draw, first)._asdict()
+        )
+
+    parts = [strained(first) for first in range(0, sizes.check, CHUNK)]
+    logs, truth = (np.concatenate([part[name] for part in parts]) for name in ("logs", "truth"))
     labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
-    check = fit_check(spectra["logs"], spectra["truth"])
+    check = fit_check(logs, truth)
     trust = calibrate(known.views, labels[0], check, held.views, held.images.images, labels[1], series)
     save_trust(trust, weights)
 
@@ -150,7 +187,10 @@ def trust_study(
     }
     held, test = (each.measured(trust) for each in (held, test))
     kinds = {kind: each.measured(trust) for kind, each in kinds.items()}
-    novelty = novelty_table(trust, test, kinds, series)
+    parted: dict[str, Seen] = {}
+    for kind, each in kinds.items():
+        parted |= {kind: each} | (by_fringes(kind, each, design) if kind in METALS else {})
+    novelty = novelty_table(trust, test, parted, series)
     coverage = coverage_table(trust, held, test, kinds, series)
     logits, about = test.views.logits, test.images.table
     origin = {

@@ -11,6 +11,7 @@ from nanoshape_lib.calibration import SCALING_SHARE, SERIES, Trust, mass_above
 from nanoshape_lib.evaluation import accuracy_interval
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.novelty import COMPONENTS, Views
+from nanoshape_lib.rarity import averaged
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.trust import Judgement, judge
 
@@ -44,6 +45,11 @@ class Seen:
     def measured(self, trust: Trust) -> "Seen":
         """The same with the components of its strangeness."""
         return replace(self, values=trust.novelty.measure(self.views, self.images.images))
+
+    def take(self, rows: np.ndarray) -> "Seen":
+        """Some of the images."""
+        views = Views(**{name: each[rows] for name, each in vars(self.views).items()})
+        return Seen(self.images.take(rows), views, {name: each[rows] for name, each in self.values.items()})
 
     def parts(self, count: int) -> pd.DataFrame:
         """What is known of every part of so many images: one row each."""
@@ -83,9 +89,7 @@ def scores_of(trust: Trust, seen: Seen, count: int) -> dict[str, np.ndarray]:
         "energy": -logsumexp(logits, axis=1),
         "Mahalanobis": novelty.shapes.distance(seen.views.features @ novelty.axes),
     }
-    plain, values = (
-        {name: each.reshape(-1, count).mean(axis=1) for name, each in scores.items()} for scores in (plain, seen.values)
-    )
+    plain, values = averaged(plain, count), averaged(seen.values, count)
     components = dict(zip(COMPONENTS, rarity.surprises(values).T, strict=True))
     return plain | components | {ALL: rarity.score(values)}
 

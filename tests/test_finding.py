@@ -60,6 +60,18 @@ def test_a_wave_is_resampled_without_loss_of_amplitude_or_phase(pixel_A):
     np.testing.assert_allclose(got[middle, middle], (expected / expected.std())[middle, middle], atol=0.05)
 
 
+@pytest.mark.parametrize("across", [1, 2, 4])
+def test_noise_is_that_of_pixels_of_one_angstrom(across, rng):
+    # Where so many pixels make 1 Å, a camera of 1 Å pixels would have recorded the means of as many squared.
+    image, first = rng.standard_normal((240 * across,) * 2), 50 * across
+    middle = first + 64 * across - 0.5
+    box = pd.DataFrame([(middle, middle, 60.0, 1.0, 1.0, 1.0, False)], columns=COLUMNS)
+    got = crop(image, next(box.itertuples()), 1 / across)
+    part = slice(first, first + 128 * across)
+    expected = image[part, part].reshape(128, across, 128, across).mean(axis=(1, 3))
+    np.testing.assert_allclose(got, (expected - expected.mean()) / expected.std(), atol=0.01)
+
+
 def test_other_particles_are_replaced_by_film(micrograph):
     image, pixel_A, _ = micrograph
     found = find(image, pixel_A)

@@ -51,34 +51,40 @@ def test_mass_above_counts_the_shapes_that_come_first():
     assert (strange[0] <= 0.69).sum() == 0, "an image stranger than the level has an empty set"
 
 
-def test_the_level_is_the_rank_that_conformal_prediction_asks_for():
-    nineteen = Calibration(Rarity({}, Tail.of(np.zeros(1))), np.arange(1, 20) / 20, 19)
-    assert nineteen.level(0.95) == pytest.approx(19 / 20), "rank (n + 1) 0.95 = 19 of 19"
-    assert nineteen.level(0.90) == pytest.approx(18 / 20)
-    assert nineteen.level(0.96) == 1.0, "nineteen particles cannot promise more"
+def test_the_level_of_each_shape_is_the_rank_that_conformal_prediction_asks_for():
+    levels = np.r_[np.arange(1, 20) / 20, np.arange(1, 10) / 100]
+    labels = np.repeat([3, 0], [19, 9])
+    mixed = np.random.default_rng(0).permutation(len(levels))
+    some = Calibration(Rarity({}, Tail.of(np.zeros(1))), levels[mixed], labels[mixed], len(levels))
+    assert some.level(0.95)[3] == pytest.approx(19 / 20), "rank (n + 1) 0.95 = 19 of 19"
+    assert some.level(0.90)[[3, 0]] == pytest.approx([18 / 20, 9 / 100])
+    assert some.level(0.96)[3] == 1.0, "nineteen particles cannot promise more"
+    assert some.level(0.5)[[1, 2, 4]].tolist() == [1, 1, 1], "nor can none promise anything"
 
 
-def test_sets_hold_the_true_shape_as_often_as_asked_though_images_of_a_particle_depend_on_one_another():
+def test_sets_hold_each_shape_as_often_as_asked_though_images_of_a_particle_depend_on_one_another():
     rng, covered, empty = np.random.default_rng(0), [], []
 
     def draw(groups, series=4):
-        """Particles whose images share most of their strangeness and their difficulty."""
+        """Particles whose images share most of their strangeness and difficulty; some shapes are the stranger."""
         p = softmax(3 * rng.normal(size=(groups, 5)), axis=1)
         labels = np.array([rng.choice(5, p=row) for row in p])
-        score = np.repeat(rng.exponential(size=groups), series) + 0.3 * rng.exponential(size=groups * series)
+        score = np.repeat(rng.exponential(1 + labels), series) + 0.3 * rng.exponential(size=groups * series)
         return np.repeat(p, series, axis=0), np.repeat(labels, series), score
 
     for _ in range(60):
         _, _, fitted = draw(100)
         scored = Rarity({}, Tail.of(fitted))
-        p, labels, score = draw(300)
+        p, labels, score = draw(600)
         levels = nonconformity(p, scored.rarity(score))[np.arange(len(labels)), labels]
-        calibration = Calibration(scored, np.sort(levels), 300)
-        p, labels, score = draw(300)
+        calibration = Calibration(scored, levels, labels, 600)
+        p, labels, score = draw(600)
         members = nonconformity(p, scored.rarity(score)) <= calibration.level(0.9)
-        covered.append(members[np.arange(len(labels)), labels].mean())
+        right = members[np.arange(len(labels)), labels]
+        covered.append([right[labels == shape].mean() for shape in range(5)])
         empty.append((~members.any(axis=1)).mean())
-    assert np.mean(covered) == pytest.approx(0.9, abs=4 * np.std(covered) / np.sqrt(60))
+    error = np.std(covered, axis=0) / np.sqrt(60)
+    assert np.mean(covered, axis=0) == pytest.approx(np.full(5, 0.9), abs=4 * error.max())
     assert 0.01 < np.mean(empty) < 0.1
 
 
@@ -134,8 +140,8 @@ def test_views_are_the_network_under_each_symmetry(examples):
         assert look(network, each).features == pytest.approx(views.features, abs=0.1)
 
 
-def test_spectra_follow_pixel_size_and_lattice_and_the_check_learns_both():
-    """Noise with a rim at a fixed true frequency and fringes of a lattice of its own, seen with other pixels."""
+def test_spectra_follow_pixel_size_lattice_and_contrast_and_the_check_learns_all():
+    """Noise with a rim at a fixed frequency, a dark disc, and fringes of a lattice of its own, with other pixels."""
     rng, truth, images = np.random.default_rng(4), [], []
     y, x = np.indices((128, 128)) - 63.5
     for _ in range(1700):
@@ -145,12 +151,13 @@ def test_spectra_follow_pixel_size_and_lattice_and_the_check_learns_both():
         noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(128, 128))) * np.sqrt(power)).real
         angle, phase = rng.uniform(0, 2 * np.pi, 2)
         fringes = np.cos(2 * np.pi * 0.35 * size / ratio * (x * np.cos(angle) + y * np.sin(angle)) + phase)
-        images.append(noise + fringes * (np.hypot(x, y) < 25))
-        truth.append((np.log(size), np.log(ratio)))
+        dark = np.exp(rng.uniform(-0.7, 0.7))
+        images.append(noise + (fringes - dark) * (np.hypot(x, y) < 25))
+        truth.append((np.log(size), np.log(ratio), np.log(dark)))
     images, truth = torch.as_tensor(np.stack(images), dtype=torch.float32), np.array(truth, np.float32)
     images = images / images.std(dim=(1, 2), keepdim=True)
     found = fit_check(spectra(images[:1600]), truth[:1600]).estimate(images[1600:])
-    for column, least in enumerate((0.9, 0.8)):
+    for column, least in enumerate((0.9, 0.8, 0.9)):
         assert np.corrcoef(found.logarithms[:, column], truth[1600:, column])[0, 1] > least
     assert (np.abs(found.logarithms - truth[1600:]) < 2 * found.deviations).mean() > 0.85
 
@@ -254,10 +261,11 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
 ):
     weights = tmp_path / "net.safetensors"
     save_weights(PlainCNN(4).eval(), {"architecture": "cnn4"}, weights)
-    monkeypatch.setattr(strangers, "KINDS", {name: strangers.KINDS[name] for name in ("known", "bare carbon")})
-    sizes = Sizes(known=15, held=5, test=5, strangers=1, series=2, check=6)
+    monkeypatch.setattr(strangers, "KINDS", {name: strangers.KINDS[name] for name in ("known", "platinum")})
+    sizes = Sizes(known=15, held=5, test=5, strangers=3, series=2, check=6)
     novelty, coverage = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
-    assert set(novelty["kind"]) == {"known", "bare carbon"} and novelty["auroc"].between(0, 1).all()
+    assert novelty["auroc"].between(0, 1).all()
+    assert set(novelty["kind"]) - {"platinum, fringes"} == {"known", "platinum", "platinum, none"}
     assert set(coverage["images"]) == {1, 2} and set(coverage["shift"]) >= {"none", "none, film 2", "known"}
     table, origin = load_results("trust_net_novelty", tmp_path)
     assert len(table) == len(novelty) and origin["sizes"]["check"] == 6

@@ -18,6 +18,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "neighbours": ("neighbours", "v", "#009E73"),
     "pixel size": ("pixel size", "D", "#D55E00"),
     "lattice": ("lattice", "P", "#0072B2"),
+    "element": ("element", "X", "#882255"),
 }
 SETS = {
     "refusing": (FIRST, "o"),
