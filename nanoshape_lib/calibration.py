@@ -13,11 +13,12 @@ from torch import Tensor
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import fit_temperature
-from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty, Views
+from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.rarity import Rarity, Tail, averaged
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
+from nanoshape_lib.views import Views
 
 SERIES = (1, 2, 4)
 SCALING_SHARE = 8

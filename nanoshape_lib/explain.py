@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.models import IMAGE_PIXELS
-from nanoshape_lib.novelty import look
+from nanoshape_lib.views import look
 
 CELLS = 16
 

@@ -7,32 +7,25 @@ few other elements put in its places; platinum, palladium, copper and silver are
 """
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
 from torch import Tensor, nn
-from tqdm import tqdm, trange
+from tqdm import trange
 
-from nanoshape_lib import rotations
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.hrtem import exit_wave
-from nanoshape_lib.other_particles import stretched
-from nanoshape_lib.strangers import lay
+from nanoshape_lib.strained import StrainedWaves, on_all_cores
 
 RINGS, OUTER_RINGS = 64, 83
 CAMERAS = (100, 168)
-RATIOS = (0.84, 1.09)
-SHARE_USUAL = (0.4, 0.25, 0.5)
-ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")
-GOLD = atomic_numbers["Au"]
+SHARE_USUAL_PIXEL = 0.4
 IMAGES_PER_WAVE = 4
 HIDDEN = (256, 64)
+FURTHEST, LOG_DEVIATIONS = 1.5, (-6.0, 1.0)
+"""Limits of what is said of images unlike any that were learned from: noise, or nothing."""
 EPOCHS, STEP_IMAGES, RATE = 40, 128, 3e-3
 
 QUANTITIES = ("pixel size", "lattice", "element")
@@ -105,20 +98,13 @@ class SpectralCheck(nn.Module):
     def forward(self, logs: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of the deviations, both (N, 3)."""
         means, log_deviations = self.layers((logs - self.centre) / self.spread).chunk(2, dim=1)
-        return means, log_deviations
+        return means.clamp(-FURTHEST, FURTHEST), log_deviations.clamp(*LOG_DEVIATIONS)
 
     def estimate(self, images: Tensor) -> SpectralEstimate:
         """What standardised images (N, n, n) show."""
         with torch.inference_mode():
             means, log_deviations = self(torch.as_tensor(spectra(images)))
         return SpectralEstimate(means.numpy(), log_deviations.exp().numpy())
-
-
-class StrainedWaves(NamedTuple):
-    """Exit waves (N, 2, m, m), float16, and the logarithms (N, 2) of lattice constant and atomic number over gold's."""
-
-    waves: np.ndarray
-    logarithms: np.ndarray
 
 
 class StrainedSpectra(NamedTuple):
@@ -128,52 +114,22 @@ class StrainedSpectra(NamedTuple):
     truth: np.ndarray
 
 
-def _on_all_cores(
-    make: Callable[[int], tuple[np.ndarray, np.ndarray]], numbers: range, words: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two arrays of what a function gives for each of some numbers."""
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        made = tqdm(pool.map(make, numbers), total=len(numbers), desc=words, unit="wave")
-        first, second = zip(*made, strict=True)
-    return np.stack(first), np.stack(second)
-
-
-def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> StrainedWaves:
-    """Exit waves of stretched particles on the films of the training, some of them of other elements.
-
-    The lattice constants are 0.84 to 1.09 times gold's; a quarter is as usual, and half of the particles are of gold.
-    """
-    _, usual_lattice, usual_element = SHARE_USUAL
-
-    def make(number: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng((seed, number))
-        ratio = 1.0 if rng.random() < usual_lattice else math.exp(rng.uniform(*np.log(RATIOS)))
-        symbol = "Au" if rng.random() < usual_element else str(rng.choice(ELEMENTS))
-        particle = stretched(design.sizes_A[number % len(design.sizes_A)], ratio, symbol, rng)
-        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
-        wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
-        logarithms = np.log([ratio, atomic_numbers[symbol] / GOLD]).astype(np.float32)
-        return np.stack([wave.real, wave.imag]).astype(np.float16), logarithms
-
-    return StrainedWaves(*_on_all_cores(make, numbers, "stretched particles"))
-
-
 def strained_spectra(strained: StrainedWaves, design: DatasetDesign, draw: Draw, seed: int = 0) -> StrainedSpectra:
     """Four images of each wave at drawn settings, with pixels of 0.76 to 1.28 Å, many of 1 Å."""
-    n, (usual_pixel, _, _) = design.detector.pixels, SHARE_USUAL
+    n = design.detector.pixels
 
     def make(number: int) -> tuple[np.ndarray, np.ndarray]:
         rng, (real, imaginary) = np.random.default_rng((seed, number, 1)), strained.waves[number].astype(np.float32)
         lattice, element = strained.logarithms[number]
         logs, truth = [], []
         for _ in range(IMAGES_PER_WAVE):
-            usual = rng.random() < usual_pixel
+            usual = rng.random() < SHARE_USUAL_PIXEL
             pixels = n if usual else 2 * int(rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1))
             logs.append(spectra(expose(real + 1j * imaginary, draw(1, rng), design, rng, pixels)))
             truth.append((math.log(n / pixels), lattice + math.log(pixels / n), element))
         return np.concatenate(logs), np.array(truth, np.float32)
 
-    logs, truth = _on_all_cores(make, range(len(strained.waves)), "their images")
+    logs, truth = on_all_cores(make, range(len(strained.waves)), "their images")
     return StrainedSpectra(logs.reshape(-1, logs.shape[-1]), truth.reshape(-1, truth.shape[-1]))
 
 

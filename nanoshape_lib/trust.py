@@ -14,9 +14,11 @@ from nanoshape_lib.calibration import Trust, load_trust, nonconformity
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imaging import standardise
 from nanoshape_lib.models import IMAGE_PIXELS, load_weights
-from nanoshape_lib.novelty import COMPONENTS, look
+from nanoshape_lib.novelty import COMPONENTS
 from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
-from nanoshape_lib.spectral_check import GOLD, QUANTITIES
+from nanoshape_lib.spectral_check import QUANTITIES
+from nanoshape_lib.strained import GOLD
+from nanoshape_lib.views import look
 
 COVERAGES = (0.5, 0.99)
 CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]

@@ -22,16 +22,17 @@ from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.fringes import share_in_phase
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.models import load_weights
-from nanoshape_lib.novelty import Views, look
 from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
 from nanoshape_lib.shapes import Shape
-from nanoshape_lib.spectral_check import StrainedWaves, fit_check, strained_spectra, strained_waves
+from nanoshape_lib.spectral_check import fit_check, strained_spectra
 from nanoshape_lib.store import Store
+from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.studies import prepared_store
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
+from nanoshape_lib.views import Views, look
 
 PIXEL_ERROR = 0.01
 REFERENCES = 100
@@ -140,10 +141,15 @@ def trust_study(
     start = time.monotonic()
     draw, series = draw or as_designed(store.design), sizes.series
     network, card = load_weights(weights)
-    digest, code = file_sha256(weights), code_hash("nanoshape_lib.novelty", "nanoshape_lib.strangers")
-    base = f"{code}{sizes}{store.design.model_dump_json()}"
-    shared = cache / f"strangers-{_short_hash(base)}"
-    own = cache / f"{weights.stem}-{digest[:12]}-{_short_hash(f'{base}{draw(3, np.random.default_rng(0))}')}"
+    digest, asked = file_sha256(weights), store.design.model_dump_json()
+    drawn = f"{sizes}{asked}{draw(3, np.random.default_rng(0))}"
+
+    def kept_in(name: str, inputs: str, *modules: str) -> Path:
+        return cache / f"{name}-{_short_hash(code_hash(*modules) + inputs)}"
+
+    shared = kept_in("waves", asked, "nanoshape_lib.strangers", "nanoshape_lib.strained")
+    own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.views", "nanoshape_lib.strangers")
+    spectra = kept_in(f"spectra-{weights.stem}", drawn, "nanoshape_lib.spectral_check")
 
     def seen(name: str, images: ImageSet) -> Seen:
         views = _kept(
@@ -161,20 +167,6 @@ def trust_study(
         for seed, (waves, split, count, images) in enumerate(splits)
     )
 
-    def strained(first: int) -> dict[str, np.ndarray]:
-        design, numbers = store.design, range(first, min(first + CHUNK, sizes.check))
-        part = _kept(shared / f"stretched-{first}.npz", lambda: strained_waves(design, numbers)._asdict())
-        return _kept(
-            own / f"spectra-{first}.npz", lambda: strained_spectra(StrainedWaves(**part), design, draw, first)._asdict()
-        )
-
-    parts = [strained(first) for first in range(0, sizes.check, CHUNK)]
-    logs, truth = (np.concatenate([part[name] for part in parts]) for name in ("logs", "truth"))
-    labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
-    check = fit_check(logs, truth)
-    trust = calibrate(known.views, labels[0], check, held.views, held.images.images, labels[1], series)
-    save_trust(trust, weights)
-
     design = store.design.model_copy(update={"seed": store.design.seed + 1})
     kinds = {
         kind: seen(
@@ -185,6 +177,22 @@ def trust_study(
         )
         for kind in strangers.KINDS
     }
+
+    def strained(first: int) -> dict[str, np.ndarray]:
+        numbers = range(first, min(first + CHUNK, sizes.check))
+        name = f"strained-{numbers.start}-{numbers.stop}.npz"
+        part = _kept(shared / name, lambda: strained_waves(store.design, numbers)._asdict())
+        return _kept(
+            spectra / name, lambda: strained_spectra(StrainedWaves(**part), store.design, draw, first)._asdict()
+        )
+
+    parts = [strained(first) for first in range(0, sizes.check, CHUNK)]
+    logs, truth = (np.concatenate([part[name] for part in parts]) for name in ("logs", "truth"))
+    labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
+    check = fit_check(logs, truth)
+    trust = calibrate(known.views, labels[0], check, held.views, held.images.images, labels[1], series)
+    save_trust(trust, weights)
+
     held, test = (each.measured(trust) for each in (held, test))
     kinds = {kind: each.measured(trust) for kind, each in kinds.items()}
     parted: dict[str, Seen] = {}

@@ -17,7 +17,7 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.imaging import form_images, standardise
 from nanoshape_lib.models import PlainCNN, load_weights, save_weights
-from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement, look, symmetries
+from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.ranges import Ranges
@@ -28,6 +28,7 @@ from nanoshape_lib.study import STUDIES
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.trust_study import Sizes, trust_study
 from nanoshape_lib.trust_tables import auroc
+from nanoshape_lib.views import look, symmetries
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 
@@ -188,7 +189,7 @@ def test_noise_and_emptiness_are_refused_with_a_reason(classifier):
     noise[1] = torch.linspace(0, 1, 128)[:, None].expand(128, 128)
     table = classifier.classify(noise)
     assert not table["known"].any() and (table["set"] == "").all()
-    assert table["reason"].str.match(r"^Refused: .+\.$").all()
+    assert table["reason"].str.match(r"^Refused: .+\.$").all() and not table["reason"].str.contains("nan").any()
 
 
 def test_images_of_one_particle_are_judged_together(classifier, examples):

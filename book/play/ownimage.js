@@ -67,9 +67,10 @@ export async function readImage(file) {
 /**
  * Cut the field of the classifier, 128 Å by 128 Å, out of an image.
  *
- * Resampled in Fourier space to pixels of 1.0 Å, without aliasing and as if they had integrated over 1.0 Å instead of
- * the image's own pixel: factor sinc(q * 1 Å) / sinc(q * pixelSize_A), nothing beyond 0.5 / Å. The 16 Å around
- * the field are used, too, and fade out over their outer half; beyond the edge of the image its last pixels are repeated.
+ * Resampled in Fourier space to pixels of 1.0 Å as if they had integrated over 1.0 Å instead of the image's own pixel:
+ * factor sinc(q * 1 Å) / sinc(q * pixelSize_A). Detail and noise beyond 0.5 / Å fold back, as in such a camera. The 16 Å
+ * around the field are used, too, and fade out over their outer half; beyond the edge of the image its last pixels are
+ * repeated.
  * Pixels of up to 0.15 Å are joined first, to at most 0.3 Å, to be quick.
  * @param {OwnImage} image as `readImage` gives it
  * @param {number} pixelSize_A side of its pixels [Å], 0.05 to 1.25
@@ -142,7 +143,7 @@ function resampling(centre, length, pixel_A) {
   const sources = Int32Array.from({ length: n }, (_, k) => Math.max(0, Math.min(length - 1, corner + k)));
   // Fourier coefficients of the kernel at q = j / (n * pixel_A), those of -q included.
   const filter = [1 / n];
-  for (let j = 1; j <= n / 2 && j / (n * pixel_A) <= 0.5 + 1e-9; j++) {
+  for (let j = 1; j <= n / 2; j++) {
     const q = j / (n * pixel_A);
     filter.push(((2 * j === n ? 1 : 2) * sinc(q)) / sinc(q * pixel_A) / n);
   }

@@ -181,9 +181,12 @@ test("a finer or coarser image becomes that of a camera with pixels of 1.0 Å", 
   }
 });
 
-test("fringes finer than the classifier's pixels can hold leave no moiré", () => {
-  const found = prepare(waves({ width: 700, height: 700 }, 0.25, [[1, 0.62, 0, 0.3], [100, 0, 0, 0]]), 0.25);
-  assert.ok(inner((i) => found.image[i] - 100) < 0.02);
+test("fringes finer than two pixels of 1.0 Å fold back as they do in such a camera", () => {
+  const finer = [[1, 0.62, 0, 0.3], [2, 0.2, -0.7, 1], [100, 0, 0, 0]];
+  const expected = waves({ width: 128, height: 128 }, 1, finer).pixels;
+  const found = prepare(waves({ width: 700, height: 700 }, 0.25, finer), 0.25);
+  assert.ok(inner((i) => found.image[i] - expected[i]) < 0.02);
+  assert.ok(inner((i) => found.image[i] - 100) > 0.5);
 });
 
 test("an image of 1.0 Å pixels comes back as it is", () => {

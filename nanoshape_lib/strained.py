@@ -1,0 +1,58 @@
+"""Gold that is stretched or compressed, and other elements in its places: what the spectral check learns from."""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from tqdm import tqdm
+
+from nanoshape_lib import rotations
+from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.hrtem import exit_wave
+from nanoshape_lib.other_particles import stretched
+from nanoshape_lib.strangers import lay
+
+RATIOS = (0.84, 1.09)
+ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")
+GOLD = atomic_numbers["Au"]
+SHARE_USUAL_LATTICE, SHARE_GOLD = 0.25, 0.5
+
+
+class StrainedWaves(NamedTuple):
+    """Exit waves (N, 2, m, m), float16, and the logarithms (N, 2) of lattice constant and atomic number over gold's."""
+
+    waves: np.ndarray
+    logarithms: np.ndarray
+
+
+def on_all_cores(
+    make: Callable[[int], tuple[np.ndarray, np.ndarray]], numbers: range, words: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of what a function gives for each of some numbers."""
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        made = tqdm(pool.map(make, numbers), total=len(numbers), desc=words, unit="wave")
+        first, second = zip(*made, strict=True)
+    return np.stack(first), np.stack(second)
+
+
+def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> StrainedWaves:
+    """Exit waves of stretched particles on the films of the training, some of them of other elements.
+
+    The lattice constants are 0.84 to 1.09 times gold's; a quarter is as usual, and half of the particles are of gold.
+    """
+
+    def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((seed, number))
+        ratio = 1.0 if rng.random() < SHARE_USUAL_LATTICE else math.exp(rng.uniform(*np.log(RATIOS)))
+        symbol = "Au" if rng.random() < SHARE_GOLD else str(rng.choice(ELEMENTS))
+        particle = stretched(design.sizes_A[number % len(design.sizes_A)], ratio, symbol, rng)
+        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
+        wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
+        logarithms = np.log([ratio, atomic_numbers[symbol] / GOLD]).astype(np.float32)
+        return np.stack([wave.real, wave.imag]).astype(np.float16), logarithms
+
+    return StrainedWaves(*on_all_cores(make, numbers, "stretched particles"))
