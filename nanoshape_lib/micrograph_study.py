@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ CAMERAS = (512, 640, 800, 1024, 1280)
 DEFOCUS_A, CS_A, SPREAD_A = (40.0, 250.0), (-150e3, 150e3), (20.0, 45.0)
 CONVERGENCE_MRAD, MTF_C2, SLOPE, SPIKES = (0.1, 0.4), (0.25, 0.7), 0.15, 60
 NEAR_A = 20.0
+EXAMPLES: dict[str, tuple[int, tuple[float, ...]]] = {"particles": (1016, ()), "series": (1001, (-120.0, 60.0, 140.0))}
+"""The shipped micrographs: the seed of :func:`draw_design` and, of a focal series, the defoci [Å]."""
 
 
 def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> MicrographDesign:
@@ -55,6 +57,7 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
         defocus_A=rng.choice([-1, 1]) * rng.uniform(*DEFOCUS_A),
         microscope=microscope,
         detector=camera,
+        fidelity="standard",
         slope=tuple(rng.uniform(-SLOPE, SLOPE, 2)),
         spikes=int(rng.integers(SPIKES)),
     )
@@ -188,25 +191,16 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_examples(folder: Path, seeds: Mapping[str, int], defoci_A: Mapping[str, Sequence[float]]) -> None:
-    """Write micrographs as TIFF files that name their pixel size, and the truth about each as a table beside it.
-
-    Parameters
-    ----------
-    folder
-        Where to.
-    seeds
-        Of :func:`draw_design`, by the names of the files.
-    defoci_A
-        Defoci [Å] of the images of a file that holds a focal series; by default one image at the design's.
-    """
+def write_examples(folder: Path) -> None:
+    """Write the :data:`EXAMPLES`: TIFF files that name their pixel size, and beside each a table of the truth."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, seed in seeds.items():
+    for name, (seed, defoci_A) in EXAMPLES.items():
         design = draw_design(seed)
         wave, truth = field_wave(design)
+        defoci_A = defoci_A or (design.defocus_A,)
         images = [
             form_micrograph(wave, defocus_A, design.microscope, design.detector, seed + number, design.slope)
-            for number, defocus_A in enumerate(defoci_A.get(name, [design.defocus_A]))
+            for number, defocus_A in enumerate(defoci_A)
         ]
         counts = DOSE_E_A2 * design.detector.pixel_size_A**2
         stored = np.clip(np.rint(np.stack(images) * counts), 0, 2**16 - 1).astype(np.uint16)
@@ -217,6 +211,7 @@ def write_examples(folder: Path, seeds: Mapping[str, int], defoci_A: Mapping[str
             resolution=(10 / design.detector.pixel_size_A,) * 2,
             metadata={"unit": "nm", "axes": "TYX" if len(stored) > 1 else "YX"},
         )
-        settings = design.model_dump(mode="json", include={"seed", "defocus_A", "block", "microscope", "detector"})
+        settings = design.model_dump(mode="json", include={"seed", "fidelity", "block", "microscope", "detector"})
+        settings["defoci_A"] = defoci_A
         (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         truth.to_csv(folder / f"{name}.csv", index=False)

@@ -1,0 +1,56 @@
+"""How long a large micrograph takes from the file to the report, and how much memory.
+
+    python tests/benchmarks/micrograph.py [--particles 20]
+
+Simulates a micrograph of 4096 x 4096 pixels (1024 Å) with so many particles, writes it as a TIFF, and times
+``nanoshape predict`` on it as a whole process, three times. Prints the time [s] and its ratio to that of a micrograph
+of a sixteenth of the area with as many particles to a square ångström, and the peak memory [GB]. Two minutes.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from nanoshape_lib.micrograph_study import draw_design, take
+
+PIXEL_A, REPEATS = 0.25, 3
+
+
+def write(path: Path, pixels: int, particles: int) -> None:
+    """A micrograph at the settings of the study's first one, as ImageJ would write it."""
+    design = draw_design(0, particles, round(pixels * PIXEL_A / 128))
+    camera = design.detector.model_copy(update={"pixels": pixels, "pixel_size_A": PIXEL_A})
+    image = take(design.model_copy(update={"detector": camera})).image
+    resolution = (10 / PIXEL_A,) * 2
+    tifffile.imwrite(path, image.astype(np.float32), imagej=True, resolution=resolution, metadata={"unit": "nm"})
+
+
+def seconds(path: Path, report: Path) -> tuple[float, str]:
+    """Time [s] of one run, and what it printed last."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "nanoshape_lib.cli", "predict", str(path), "--out", str(report)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, done.stdout.strip().splitlines()[-1]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--particles", type=int, default=20)
+    particles = parser.parse_args().particles
+    with tempfile.TemporaryDirectory() as folder:
+        best = {}
+        for pixels, number in ((1024, max(1, round(particles / 16))), (4096, particles)):
+            file = Path(folder) / f"{pixels}.tif"
+            write(file, pixels, number)
+            times, words = zip(*(seconds(file, Path(folder) / "report") for _ in range(REPEATS)), strict=True)
+            best[pixels] = min(times)
+            print(f"{pixels} x {pixels}, {number} particles: {', '.join(f'{t:.1f}' for t in times)} s; {words[-1]}")
+        memory_GB = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+        print(f"ratio {best[4096] / best[1024]:.1f}; peak memory of any process {memory_GB:.2f} GB")
