@@ -6,6 +6,8 @@ from test_offline import HTML, PAGES, Visit, browser, pytestmark  # noqa: F401
 from nanoshape_lib.javascript import MODULES
 
 AXE = MODULES / "axe-core" / "axe.min.js"
+# Icons are drawn by a script and in fonts of their own: until they are, axe-core takes them for text.
+DRAWN = """() => document.fonts.status === "loaded" && !document.querySelector("i.fa-solid, i.fa-brands")"""
 RUN = """async () => {
     const { violations } = await axe.run(document, { resultTypes: ["violations"] });
     return violations.map(({ id, nodes }) => `${id}: ${nodes.length} x ${nodes[0].html.slice(0, 120)}`);
@@ -17,6 +19,7 @@ RUN = """async () => {
 def test_page_breaks_no_rule(browser, path, theme):  # noqa: F811
     opened = Visit(browser, path, theme=theme)
     assert opened.page.evaluate("document.documentElement.dataset.theme") == theme
+    opened.page.wait_for_function(DRAWN)
     opened.page.evaluate(AXE.read_text(encoding="utf-8"))
     found = opened.page.evaluate(RUN)
     opened.page.close()
