@@ -102,7 +102,7 @@ def calibrate(
     known, labels
         Views of training images and their shapes (N,).
     check
-        The check of pixel size and lattice.
+        The check of pixel size, lattice and element.
     held, images, held_labels
         Views of images held back, the standardised images and their shapes, focal series one after another.
     series

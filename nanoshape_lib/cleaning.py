@@ -135,5 +135,5 @@ def illumination(image: np.ndarray) -> np.ndarray:
         kept = inside
     coefficients = np.zeros(used.size)
     coefficients[used] = fitted
-    y, x = (2 * (np.arange(n) + 0.5) / n - 1 for n in image.shape)
-    return polynomial.polygrid2d(y, x, coefficients.reshape(order + 1, order + 1)).astype(np.float32)
+    y, x = (polynomial.polyvander(2 * (np.arange(n) + 0.5) / n - 1, order) for n in image.shape)
+    return (y @ coefficients.reshape(order + 1, order + 1) @ x.T).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -241,22 +242,34 @@ def predict(
     match: Annotated[bool, typer.Option(help="Find the simulation that fits each particle best; slow.")] = False,
 ) -> None:
     """Name the shape of every particle in images of a microscope, or say that it is not known."""
+    from nanoshape_lib.sandbox import READER
+
+    READER.start()
     from nanoshape_lib import prediction
-    from nanoshape_lib.evidence import Explainer
-    from nanoshape_lib.report import summary, write_report
     from nanoshape_lib.trust import Classifier
 
     chosen = weights or [prediction.WEIGHTS]
     classifier = Classifier(chosen, coverage)
-    analyses, refused = prediction.analyse_all(files, classifier, pixel_size, whole_field)
+
+    def prepared() -> Any:
+        from nanoshape_lib.evidence import Explainer
+
+        explainer = Explainer(classifier, match)
+        explainer.prepare()
+        return explainer
+
+    with ThreadPoolExecutor(1) as beside:
+        preparing = beside.submit(prepared)
+        analyses, refused = prediction.analyse_all(files, classifier, pixel_size, whole_field)
     for analysis in analyses:
         for note in analysis.micrograph.notes:
             typer.echo(f"Note: {note}.", err=True)
-    explainer = Explainer(classifier, match)
+    from nanoshape_lib.report import summary, write_report
+
     about = (
         f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
     )
-    page = write_report(out, analyses, refused, about, [explainer.explain(each) for each in analyses])
+    page = write_report(out, analyses, refused, about, [preparing.result().explain(each) for each in analyses])
     typer.echo(f"{summary(prediction.predictions(analyses))}. Open {page}.")
     for error in refused:
         typer.echo(f"Error: {error}", err=True)

@@ -1,5 +1,6 @@
 """Why a particle has its name: where the evidence lies, simulations that look alike, and the one that fits best."""
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -62,11 +63,16 @@ class Explainer:
     """
 
     def __init__(self, classifier: Classifier, match: bool = False):
-        self._network, self._match = classifier.networks[0], match
+        # Of its own: `look` hooks into a network, and the classifier may be at work in another thread.
+        self._network, self._match = copy.deepcopy(classifier.networks[0]), match
 
     @cached_property
     def _neighbours(self) -> Neighbours:
         return Neighbours(self._network, load_examples(REFERENCE))
+
+    def prepare(self) -> None:
+        """Look at the images to compare with, ahead of the first :meth:`explain` and perhaps beside other work."""
+        _ = self._neighbours
 
     def explain(self, analysis: Analysis) -> Evidence:
         """The evidence for each particle of an analysis."""

@@ -102,8 +102,9 @@ def check(image: np.ndarray, pixel_size_A: float) -> None:
 
 def _maps(image: np.ndarray, pixel_size_A: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Darkness and fringes in deviations of the film, and the pixels of the image to a pixel of these maps."""
-    middle = np.median(image)
-    reach = SPIKE_DEVIATIONS * 1.4826 * np.median(np.abs(image - middle))
+    some = image[::2, ::2]
+    middle = np.median(some)
+    reach = SPIKE_DEVIATIONS * 1.4826 * np.median(np.abs(some - middle))
     image = np.clip(image, middle - reach, middle + reach)
     pixels = [max(16, min(n, round(n * pixel_size_A / WORKING_PIXEL_A))) for n in image.shape]
     spectrum = _cropped(fft.rfft2(image), image.shape, pixels)
@@ -249,8 +250,7 @@ def _patch(
     others = circles[np.hypot(*(circles[:, :2] - own[:2]).T) > 1e-6]
     clear = CLEAR_A / pixel_size_A
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).astype(float)
-    near = np.hypot(*(others[:, :2] - (corner + pixels / 2)).T) < pixels + others[:, 2]
-    away = _distance(grid, others[near])
+    away = _distance(grid, _near(others, grid))
     from_own = _distance(grid, own[None])
     foreign = outside | ((away < clear) & (away < from_own))
     film = patch[~foreign & (from_own > clear)]
@@ -258,6 +258,12 @@ def _patch(
         return patch
     soft = np.maximum(ndimage.gaussian_filter(foreign.astype(float), 1.5 / pixel_size_A), outside)
     return patch * (1 - soft) + soft * _film_like(image, grid, foreign, np.vstack([others, own]), film, clear)
+
+
+def _near(circles: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Those of circles (N, 3) that come near a square grid of points (n, n, 2)."""
+    middle = (grid[0, 0] + grid[-1, -1]) / 2
+    return circles[np.hypot(*(circles[:, :2] - middle).T) < len(grid) + circles[:, 2]]
 
 
 def _distance(points: np.ndarray, circles: np.ndarray) -> np.ndarray:
@@ -286,7 +292,7 @@ def _film_like(
         if not least:
             break
     moved = grid + best
-    bad = ((moved < 0) | (moved > limit)).any(axis=-1) | (_distance(moved, circles) < clear)
+    bad = ((moved < 0) | (moved > limit)).any(axis=-1) | (_distance(moved, _near(circles, moved)) < clear)
     places = np.clip(moved, 0, limit).astype(int)
     copied = image[places[..., 0], places[..., 1]].astype(float)
     good = wanted & ~bad

@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib.dataset import SPLITS, Split, Store
+from nanoshape_lib.design import SPLITS, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imaging import form_images, standardise
+from nanoshape_lib.store import Store
 
 # Defoci [Å] of the images of one wave, and their in-plane angles [degrees] or None.
 Imaging = tuple[torch.Tensor, torch.Tensor | None]

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import resnet34 as torchvision_resnet34
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.shapes import Shape
@@ -76,7 +75,9 @@ class PlainCNN(nn.Module):
 
 def resnet34() -> nn.Module:
     """torchvision's ResNet34 with one input channel and five outputs, from random weights."""
-    model = torchvision_resnet34(num_classes=len(Shape))
+    from torchvision.models import resnet34  # two seconds that the plain networks do not need
+
+    model = resnet34(num_classes=len(Shape))
     model.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     return model

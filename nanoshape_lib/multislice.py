@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from abtem.parametrizations import KirklandParametrization
 from ase import Atoms
 from ase.data import chemical_symbols
 from scipy import constants
@@ -92,6 +91,8 @@ def fine_pixels(grid: Grid) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _atom_spectrum(symbol: str, grid: Grid, energy_eV: float) -> torch.Tensor:
     """σ times one atom's projected potential (nx, ny), complex64, over the transform of the kernel."""
+    from abtem.parametrizations import KirklandParametrization  # four seconds that classifying does not need
+
     qx, qy = grid.frequencies()
     factor: np.ndarray = KirklandParametrization().projected_scattering_factor(symbol)(qx**2 + qy**2)  # type: ignore
     kx, ky = (_kernel_transform(n, m) for n, m in zip(grid.pixels, fine_pixels(grid), strict=True))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,7 +95,9 @@ def analyse(
     usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
     if usable.empty:
         return Analysis(micrograph, boxes, np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame())
-    crops = np.stack([[crop(image, box, pixel_A, boxes) for image in images] for box in usable.itertuples()])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
+        crops = np.stack(list(found))
     groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
     said = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups)
     table = said.rename(columns={"group": "particle"})

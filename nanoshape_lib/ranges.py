@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 from tqdm import tqdm
 
-from nanoshape_lib.dataset import SPLITS, Split, Store
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.imaging import intensity_pixels, intensity_spectrum, mtf, standardise, turn
 from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.store import Store
 from nanoshape_lib.substrate import FIELD_A
 
 Range = tuple[float, float]

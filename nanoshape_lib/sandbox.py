@@ -36,6 +36,11 @@ class ReaderProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner, self._files = 0, 0
 
+    def start(self) -> None:
+        """Start the process ahead of the first file, so that its libraries load while others do."""
+        with self._lock:
+            self._running()
+
     def ask(self, path: str, name: str) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
         """Images (N, rows, columns), pixel size [Å] and notes of a file."""
         with self._lock:

@@ -26,7 +26,7 @@ SYSTEMATIC = 0.005
 PATCH = 128
 FINE_PIXEL_A = 0.25
 
-_FRAMES = 4
+_FRAMES, _TOGETHER = 4, 64  # images of a series that are measured; patches that are transformed together
 _THRESHOLD, _MOST_SPOTS = 14.0, 3000
 _LOWEST_BIN = 5  # cycles per patch: below, the shape of a particle is seen and not its lattice
 _SATELLITE, _SATELLITE_RATIO = 0.2, 3.0  # distance over radius, and height over height
@@ -149,14 +149,19 @@ def find_spots(image: np.ndarray) -> np.ndarray:
     order = np.argsort(ring, axis=None, kind="stable")
     parts = np.split(order, np.searchsorted(ring.ravel()[order], np.arange(1, side // 2 + 1)))
     spots = [np.empty((0, 2))]
-    for patch in patches:
-        power = np.abs(np.fft.rfft2((patch - patch.mean()) * window[:, None] * window)) ** 2 + 1e-300
-        level = np.array([np.median(power.ravel()[part]) for part in parts]) / np.log(2)
-        height = power / np.exp(ndimage.gaussian_filter1d(np.log(level), 1.5))[ring]
-        high = (height > _THRESHOLD) & allowed
-        if high.any():
-            high &= height == ndimage.maximum_filter(height, 5, mode="wrap")
-            spots.append(_without_satellites(_positions(np.log(height), np.argwhere(high))))
+    for first in range(0, len(patches), _TOGETHER):
+        some = np.stack(patches[first : first + _TOGETHER])
+        some -= some.mean(axis=(1, 2), keepdims=True)
+        powers = np.abs(np.fft.rfft2(some * window[:, None] * window)) ** 2 + 1e-300
+        flat = powers.reshape(len(some), -1)
+        levels = np.stack([np.median(flat[:, part], axis=1) for part in parts], axis=1) / np.log(2)
+        levels = np.exp(ndimage.gaussian_filter1d(np.log(levels), 1.5, axis=1))
+        for power, level in zip(powers, levels, strict=True):
+            height = power / level[ring]
+            high = (height > _THRESHOLD) & allowed
+            if high.any():
+                high &= height == ndimage.maximum_filter(height, 5, mode="wrap")
+                spots.append(_without_satellites(_positions(np.log(height), np.argwhere(high))))
     return np.concatenate(spots)
 
 

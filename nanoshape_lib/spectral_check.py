@@ -6,27 +6,17 @@ knows no shapes, is made for them. It learns from gold whose lattice is stretche
 few other elements put in its places; platinum, palladium, copper and silver are not among them.
 """
 
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import trange
-
-from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.strained import StrainedWaves, on_all_cores
 
 RINGS, OUTER_RINGS = 64, 83
-CAMERAS = (100, 168)
-SHARE_USUAL_PIXEL = 0.4
-IMAGES_PER_WAVE = 4
 HIDDEN = (256, 64)
 FURTHEST, LOG_DEVIATIONS = 1.5, (-6.0, 1.0)
 """Limits of what is said of images unlike any that were learned from: noise, or nothing."""
-EPOCHS, STEP_IMAGES, RATE = 40, 128, 3e-3
 
 QUANTITIES = ("pixel size", "lattice", "element")
 """What is estimated: the size of a pixel over 1 Å, the lattice constant over gold's if the pixel were 1 Å, and the
@@ -98,60 +88,11 @@ class SpectralCheck(nn.Module):
     def forward(self, logs: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of the deviations, both (N, 3)."""
         means, log_deviations = self.layers((logs - self.centre) / self.spread).chunk(2, dim=1)
-        return means.clamp(-FURTHEST, FURTHEST), log_deviations.clamp(*LOG_DEVIATIONS)
+        return means, log_deviations
 
     def estimate(self, images: Tensor) -> SpectralEstimate:
         """What standardised images (N, n, n) show."""
         with torch.inference_mode():
             means, log_deviations = self(torch.as_tensor(spectra(images)))
+        means, log_deviations = means.clamp(-FURTHEST, FURTHEST), log_deviations.clamp(*LOG_DEVIATIONS)
         return SpectralEstimate(means.numpy(), log_deviations.exp().numpy())
-
-
-class StrainedSpectra(NamedTuple):
-    """Spectra (N, 498) and the logarithms (N, 3) of :data:`QUANTITIES`."""
-
-    logs: np.ndarray
-    truth: np.ndarray
-
-
-def strained_spectra(strained: StrainedWaves, design: DatasetDesign, draw: Draw, seed: int = 0) -> StrainedSpectra:
-    """Four images of each wave at drawn settings, with pixels of 0.76 to 1.28 Å, many of 1 Å."""
-    n = design.detector.pixels
-
-    def make(number: int) -> tuple[np.ndarray, np.ndarray]:
-        rng, (real, imaginary) = np.random.default_rng((seed, number, 1)), strained.waves[number].astype(np.float32)
-        lattice, element = strained.logarithms[number]
-        logs, truth = [], []
-        for _ in range(IMAGES_PER_WAVE):
-            usual = rng.random() < SHARE_USUAL_PIXEL
-            pixels = n if usual else 2 * int(rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1))
-            logs.append(spectra(expose(real + 1j * imaginary, draw(1, rng), design, rng, pixels)))
-            truth.append((math.log(n / pixels), lattice + math.log(pixels / n), element))
-        return np.concatenate(logs), np.array(truth, np.float32)
-
-    logs, truth = on_all_cores(make, range(len(strained.waves)), "their images")
-    return StrainedSpectra(logs.reshape(-1, logs.shape[-1]), truth.reshape(-1, truth.shape[-1]))
-
-
-def fit_check(logs: np.ndarray, truth: np.ndarray, seed: int = 0) -> SpectralCheck:
-    """Learn the quantities (N, 3) from spectra by the likelihood of Gaussians whose deviations are learned too."""
-    given, asked = torch.as_tensor(logs), torch.as_tensor(truth)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = SpectralCheck(given.shape[1])
-        model.centre, model.spread = given.mean(dim=0), given.std(dim=0) + 1e-3
-        steps = max(1, len(given) // STEP_IMAGES)
-        optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps)
-        for _ in trange(EPOCHS, desc="spectral check", unit="epoch"):
-            for rows in torch.randperm(len(given), generator=generator).chunk(steps):
-                noise = torch.randn(len(rows), given.shape[1], generator=generator)
-                means, log_deviations = model(given[rows] + 0.1 * model.spread * noise)
-                errors = asked[rows] - means
-                loss = (log_deviations + errors**2 * torch.exp(-2 * log_deviations) / 2).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    return model.eval()

@@ -18,7 +18,6 @@ from nanoshape_lib.strangers import lay
 
 RATIOS = (0.84, 1.09)
 ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")
-GOLD = atomic_numbers["Au"]
 SHARE_USUAL_LATTICE, SHARE_GOLD = 0.25, 0.5
 
 
@@ -52,7 +51,7 @@ def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> Stra
         particle = stretched(design.sizes_A[number % len(design.sizes_A)], ratio, symbol, rng)
         particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
         wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
-        logarithms = np.log([ratio, atomic_numbers[symbol] / GOLD]).astype(np.float32)
+        logarithms = np.log([ratio, atomic_numbers[symbol] / atomic_numbers["Au"]]).astype(np.float32)
         return np.stack([wave.real, wave.imag]).astype(np.float16), logarithms
 
     return StrainedWaves(*on_all_cores(make, numbers, "stretched particles"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from ase.data import atomic_numbers
 from scipy.special import softmax
 from torch import Tensor, nn
 
@@ -17,7 +18,6 @@ from nanoshape_lib.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.novelty import COMPONENTS
 from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.spectral_check import QUANTITIES
-from nanoshape_lib.strained import GOLD
 from nanoshape_lib.views import look
 
 COVERAGES = (0.5, 0.99)
@@ -32,7 +32,7 @@ REASONS = {
     "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
 }
 
-USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, GOLD])
+USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, atomic_numbers["Au"]])
 """What the spectra of the training images show, in the order of QUANTITIES."""
 
 
@@ -49,7 +49,7 @@ class Judgement:
     members
         Whether each shape is in the set (G, 5); a particle with none is refused.
     surprises
-        (G, 5), by the components of :class:`nanoshape_lib.novelty.Novelty`.
+        (G, 7), by the components of :class:`nanoshape_lib.novelty.Novelty`.
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the spectra show.
     """

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
+from nanoshape_lib.check_training import fit_check, strained_spectra
 from nanoshape_lib.dataset import generate
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.evaluation import calibration_error, predictions_table
@@ -27,7 +28,6 @@ from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
 from nanoshape_lib.shapes import Shape
-from nanoshape_lib.spectral_check import fit_check, strained_spectra
 from nanoshape_lib.store import Store
 from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.studies import prepared_store
@@ -149,7 +149,7 @@ def trust_study(
 
     shared = kept_in("waves", asked, "nanoshape_lib.strangers", "nanoshape_lib.strained")
     own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.views", "nanoshape_lib.strangers")
-    spectra = kept_in(f"spectra-{weights.stem}", drawn, "nanoshape_lib.spectral_check")
+    spectra = kept_in(f"spectra-{weights.stem}", drawn, "nanoshape_lib.check_training")
 
     def seen(name: str, images: ImageSet) -> Seen:
         views = _kept(

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from nanoshape_lib import strangers
 from nanoshape_lib import trust_study as trust_study_module
 from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
+from nanoshape_lib.check_training import fit_check
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.imaging import form_images, standardise
@@ -23,7 +24,7 @@ from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.rarity import Rarity, Tail
 from nanoshape_lib.results import load_examples, load_results
-from nanoshape_lib.spectral_check import SpectralCheck, fit_check, spectra
+from nanoshape_lib.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.study import STUDIES
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.trust_study import Sizes, trust_study

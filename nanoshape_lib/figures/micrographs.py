@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy import ndimage
 
 from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, stamp, styled
@@ -40,10 +39,10 @@ def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table:
     matplotlib.figure.Figure
         With a scale bar; the numbers are those of the table.
     """
-    high, wide = image.shape
-    fig, ax = plt.subplots(figsize=(6.4, 6.4 * min(high / wide, 1.6)))
     factor = -(-max(image.shape) // LARGEST_SHOWN)
-    shown = ndimage.uniform_filter(image, factor)[factor // 2 :: factor, factor // 2 :: factor] if factor > 1 else image
+    high, wide = (n // factor * factor for n in image.shape)
+    fig, ax = plt.subplots(figsize=(6.4, 6.4 * min(high / wide, 1.6)))
+    shown = image[:high, :wide].reshape(high // factor, factor, wide // factor, factor).mean(axis=(1, 3))
     low, top = np.quantile(shown, [0.005, 0.995])
     ax.imshow(shown, cmap="gray", vmin=low, vmax=top, extent=(-0.5, wide - 0.5, high - 0.5, -0.5))
     for box in boxes[boxes["cut_off"]].itertuples():
