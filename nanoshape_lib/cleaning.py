@@ -90,11 +90,10 @@ def replace_outliers(image: np.ndarray) -> tuple[np.ndarray, int, int]:
         spread = _NORMAL * np.median(np.abs(around - middle[:, None, None]), axis=(1, 2))
         medians[part] = np.median(around[:, near, near], axis=(1, 2))
         score[part] = (image[rows[part], columns[part]] - middle) / np.maximum(np.maximum(spread, scale), 1e-30)
-    strong, weak = np.zeros((2, *image.shape), bool)
-    strong[rows, columns] = np.abs(score) > THRESHOLD
-    weak[rows, columns] = np.abs(score) > THRESHOLD / 2
-    weak &= ndimage.binary_dilation(strong, np.ones((3, 3)))
-    bad = (strong | weak)[rows, columns]
+    strong = np.zeros([n + 2 for n in image.shape], bool)
+    strong[rows + 1, columns + 1] = np.abs(score) > THRESHOLD
+    touching = np.lib.stride_tricks.sliding_window_view(strong, (3, 3))[rows, columns].any(axis=(1, 2))
+    bad = touching & (np.abs(score) > THRESHOLD / 2)
     fixed = image.copy()
     fixed[rows[bad], columns[bad]] = medians[bad]
     return fixed, int((score[bad] > 0).sum()), int((score[bad] < 0).sum())

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.metrics import confusion_matrix as count_confusions
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.rotations import angular_distance
@@ -79,14 +78,16 @@ def by_subset(table: pd.DataFrame, logits: np.ndarray, images: int, seed: int = 
 
 def confusion_counts(predictions: pd.DataFrame) -> pd.DataFrame:
     """Number of images of every pair of shapes: columns ``expected``, ``predicted`` and ``images``, 25 rows."""
-    counts = count_confusions(predictions["label"], predictions["predicted"], labels=list(Shape))
+    from sklearn import metrics  # a second that classifying does not need
+
+    counts = metrics.confusion_matrix(predictions["label"], predictions["predicted"], labels=list(Shape))
     pairs = [(int(expected), int(predicted)) for expected in Shape for predicted in Shape]
     return pd.DataFrame(pairs, columns=["expected", "predicted"]).assign(images=counts.ravel())
 
 
 def confusion_matrix(predictions: pd.DataFrame) -> np.ndarray:
     """Shares (5, 5): row = true shape, column = predicted shape; each row with an image in it sums to one."""
-    counts = count_confusions(predictions["label"], predictions["predicted"], labels=list(Shape)).astype(float)
+    counts = confusion_counts(predictions)["images"].to_numpy(float).reshape(len(Shape), len(Shape))
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 

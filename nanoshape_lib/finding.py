@@ -141,7 +141,8 @@ def deviations(field: np.ndarray) -> np.ndarray:
     values = field.reshape(-1).astype(float)
     keep = values <= np.quantile(values, 0.5)
     for _ in range(10):
-        fit, *_ = np.linalg.lstsq(surface[keep], values[keep], rcond=None)
+        kept = surface[keep]
+        fit, *_ = np.linalg.lstsq(kept.T @ kept, kept.T @ values[keep], rcond=None)
         rest = values - surface @ fit
         low, high = np.quantile(rest, [0.005, 0.7])
         counts, edges = np.histogram(rest, 100, (low, high + 1e-12))
@@ -270,7 +271,7 @@ def _distance(points: np.ndarray, circles: np.ndarray) -> np.ndarray:
     """Distance of points (..., 2) from the nearest of circles (N, 3), negative inside."""
     nearest = np.full(points.shape[:-1], np.inf)
     for row, column, radius in circles:
-        nearest = np.minimum(nearest, np.hypot(points[..., 0] - row, points[..., 1] - column) - radius)
+        nearest = np.minimum(nearest, np.sqrt((points[..., 0] - row) ** 2 + (points[..., 1] - column) ** 2) - radius)
     return nearest
 
 

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
-from scipy.stats import entropy
-from sklearn.covariance import ledoit_wolf
-from sklearn.preprocessing import normalize
+from scipy.special import entr, softmax
 from torch import Tensor
 
 from nanoshape_lib.spectral_check import QUANTITIES, SpectralCheck
@@ -22,7 +19,7 @@ def disagreement(logits: np.ndarray) -> np.ndarray:
     It is the entropy of the mean of the probabilities less the mean of their entropies (Smith & Gal 2018).
     """
     probabilities = softmax(logits, axis=2)
-    return entropy(probabilities.mean(axis=1), axis=1) - entropy(probabilities, axis=2).mean(axis=1)
+    return entr(probabilities.mean(axis=1)).sum(axis=1) - entr(probabilities).sum(axis=2).mean(axis=1)
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class Neighbourhood:
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """One less the cosine between features (N, d) and the tenth nearest (Sun et al. 2022)."""
-        known, asked = (normalize(each.astype(np.float32)) for each in (self.features, features))
+        known, asked = (each.astype(np.float32) for each in (self.features, features))
+        known, asked = (each / (np.linalg.norm(each, axis=1, keepdims=True) + 1e-12) for each in (known, asked))
         nearest = min(NEIGHBOURS, len(known))
         return 1 - np.partition(asked @ known.T, -nearest, axis=1)[:, -nearest]
 
@@ -48,6 +46,8 @@ class Gaussian:
     @classmethod
     def fit(cls, features: np.ndarray, labels: np.ndarray | None = None) -> "Gaussian":
         """From features (N, d) and their classes, or one for all; the covariance is shrunk (Ledoit & Wolf 2004)."""
+        from sklearn.covariance import ledoit_wolf  # a second that classifying does not need
+
         labels = np.zeros(len(features), int) if labels is None else labels
         classes, place = np.unique(labels, return_inverse=True)
         means = np.stack([features[place == each].mean(axis=0) for each in range(len(classes))])

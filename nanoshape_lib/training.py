@@ -15,7 +15,14 @@ from tqdm import trange
 
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.imageset import FreshImages, ImageSet
-from nanoshape_lib.models import Architecture, build_model, count_parameters, load_weights, save_weights
+from nanoshape_lib.models import (
+    Architecture,
+    build_model,
+    count_parameters,
+    load_weights,
+    low_precision,
+    save_weights,
+)
 
 PREDICT_BATCH = 256
 
@@ -35,11 +42,6 @@ class TrainingConfig(BaseModel):
     augment: bool = True
     seed: int = Field(0, ge=0)
     device: str = "cpu"
-
-
-def low_precision(device: str) -> bool:
-    """Whether bfloat16 is faster than float32 here: on CUDA, and on CPUs with bfloat16 instructions."""
-    return device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported()
 
 
 def symmetry_augment(images: Tensor, generator: torch.Generator) -> Tensor:

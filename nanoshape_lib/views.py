@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import PlainCNN
-from nanoshape_lib.training import low_precision
+from nanoshape_lib.models import PlainCNN, low_precision
 
 BATCH = 4
 
