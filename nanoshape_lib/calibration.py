@@ -135,7 +135,7 @@ def trust_file(weights: Path) -> Path:
 def save_trust(trust: Trust, weights: Path) -> Path:
     """Write a calibration beside its weights, whose SHA-256 it holds."""
     novelty = trust.novelty
-    tensors = {f"check.{name}": value for name, value in novelty.check.state_dict().items()}
+    tensors = {f"check.{name}": value.contiguous() for name, value in novelty.check.state_dict().items()}
     arrays = {"axes": novelty.axes, "neighbours": novelty.neighbourhood.features}
     for name in ("shapes", "background", "texture"):
         gaussian = getattr(novelty, name)
@@ -174,7 +174,7 @@ def load_trust(weights: Path) -> Trust:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        check = SpectralCheck(len(arrays["check.centre"])).eval()
+        check = SpectralCheck().eval()
         check.load_state_dict(
             {name.removeprefix("check."): value for name, value in tensors.items() if name.startswith("check.")}
         )

@@ -9,60 +9,69 @@ from tqdm import trange
 
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
+from nanoshape_lib.models import low_precision
 from nanoshape_lib.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.strained import StrainedWaves, on_all_cores
+from nanoshape_lib.training import symmetry_augment
 
 CAMERAS = (100, 168)
 SHARE_USUAL_PIXEL = 0.4
-IMAGES_PER_WAVE = 4
-EPOCHS, STEP_IMAGES, RATE = 40, 128, 3e-3
+IMAGES_PER_WAVE = 6
+STEP_IMAGES, RATE = 256, 3e-3
 
 
-class StrainedSpectra(NamedTuple):
-    """Spectra (N, 498) and the logarithms (N, 3) of :data:`nanoshape_lib.spectral_check.QUANTITIES`."""
+class StrainedImages(NamedTuple):
+    """Images (N, n, n), float16, their spectra (N, 498) and the logarithms (N, 3) of :data:`QUANTITIES`."""
 
+    images: np.ndarray
     logs: np.ndarray
     truth: np.ndarray
 
 
-def strained_spectra(strained: StrainedWaves, design: DatasetDesign, draw: Draw, seed: int = 0) -> StrainedSpectra:
-    """Four images of each wave at drawn settings, with pixels of 0.76 to 1.28 Å, many of 1 Å."""
+def strained_images(
+    strained: StrainedWaves, design: DatasetDesign, draw: Draw, seed: int = 0, device: str = "cpu"
+) -> StrainedImages:
+    """Images of each wave at drawn settings, with pixels of 0.76 to 1.28 Å, many of 1 Å."""
     n = design.detector.pixels
 
-    def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+    def make(number: int) -> tuple[np.ndarray, ...]:
         rng, (real, imaginary) = np.random.default_rng((seed, number, 1)), strained.waves[number].astype(np.float32)
         lattice, element = strained.logarithms[number]
-        logs, truth = [], []
+        images, truth = [], []
         for _ in range(IMAGES_PER_WAVE):
             usual = rng.random() < SHARE_USUAL_PIXEL
             pixels = n if usual else 2 * int(rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1))
-            logs.append(spectra(expose(real + 1j * imaginary, draw(1, rng), design, rng, pixels)))
+            images.append(expose(real + 1j * imaginary, draw(1, rng), design, rng, pixels, device))
             truth.append((math.log(n / pixels), lattice + math.log(pixels / n), element))
-        return np.concatenate(logs), np.array(truth, np.float32)
+        formed = torch.cat(images)
+        return formed.numpy(), spectra(formed), np.array(truth, np.float32)
 
-    logs, truth = on_all_cores(make, range(len(strained.waves)), "their images")
-    return StrainedSpectra(logs.reshape(-1, logs.shape[-1]), truth.reshape(-1, truth.shape[-1]))
+    made = on_all_cores(make, range(len(strained.waves)), "their images")
+    return StrainedImages(*(each.reshape(-1, *each.shape[2:]) for each in made))
 
 
-def fit_check(logs: np.ndarray, truth: np.ndarray, seed: int = 0) -> SpectralCheck:
-    """Learn the quantities (N, 3) from spectra by the likelihood of Gaussians whose deviations are learned too."""
-    given, asked = torch.as_tensor(logs), torch.as_tensor(truth)
-    generator = torch.Generator().manual_seed(seed)
+def fit_check(strained: StrainedImages, epochs: int, seed: int = 0, device: str = "cpu") -> SpectralCheck:
+    """Learn the quantities by the likelihood of Gaussians whose deviations are learned too."""
+    images, logs, truth = (torch.as_tensor(each).to(device) for each in strained)
+    generator, steps = torch.Generator().manual_seed(seed), max(1, len(images) // STEP_IMAGES)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = SpectralCheck(given.shape[1])
-        model.centre, model.spread = given.mean(dim=0), given.std(dim=0) + 1e-3
-        steps = max(1, len(given) // STEP_IMAGES)
+        model = SpectralCheck()
+        model.centre, model.spread = logs.mean(dim=0).cpu(), logs.std(dim=0).cpu() + 1e-3
+        model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps)
-        for _ in trange(EPOCHS, desc="spectral check", unit="epoch"):
-            for rows in torch.randperm(len(given), generator=generator).chunk(steps):
-                noise = torch.randn(len(rows), given.shape[1], generator=generator)
-                means, log_deviations = model(given[rows] + 0.1 * model.spread * noise)
-                errors = asked[rows] - means
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps)
+        for _ in trange(epochs, desc="spectral check", unit="epoch"):
+            order = torch.randperm(len(images), generator=generator)[: steps * STEP_IMAGES].to(device)
+            for rows in order.chunk(steps):
+                given = symmetry_augment(images[rows].float(), generator)
+                noise = 0.1 * model.spread * torch.randn(len(rows), logs.shape[1], device=device)
+                with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=low_precision(device)):
+                    means, log_deviations = model(given, logs[rows] + noise)
+                errors = truth[rows] - means
                 loss = (log_deviations + errors**2 * torch.exp(-2 * log_deviations) / 2).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-    return model.eval()
+    return model.cpu().eval()

@@ -44,7 +44,12 @@ def framed(images: Tensor, pixels: int) -> Tensor:
 
 
 def expose(
-    wave: np.ndarray, settings: list[Setting], design: DatasetDesign, rng: np.random.Generator, pixels: int
+    wave: np.ndarray,
+    settings: list[Setting],
+    design: DatasetDesign,
+    rng: np.random.Generator,
+    pixels: int,
+    device: str = "cpu",
 ) -> Tensor:
     """Standardised images (N, n, n), float16, of one exit wave as a camera of n pixels of 1 Å would show it.
 
@@ -60,8 +65,13 @@ def expose(
         Source of the counting noise.
     pixels
         Into how many pixels the field is truly divided.
+    device
+        Where torch computes; the noise of another kind of device is other noise.
     """
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    waves, detector = torch.as_tensor(wave).expand(len(settings), -1, -1), camera(design.detector, pixels)
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    waves, detector = (
+        torch.as_tensor(wave, device=device).expand(len(settings), -1, -1),
+        camera(design.detector, pixels),
+    )
     images = form_at(waves, settings, design.microscope, detector, generator)
-    return standardise(framed(images, design.detector.pixels)).half()
+    return standardise(framed(images, design.detector.pixels)).half().cpu()

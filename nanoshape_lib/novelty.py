@@ -1,4 +1,4 @@
-"""How strange an image is to a network: what its layers say, the image's own spectrum, and distances from the known."""
+"""How strange an image is to a network: what its layers say, what the check says, and distances from the known."""
 
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ class Novelty:
     ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
     penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
     known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``pixel size``,
-    ``lattice`` and ``element``: what the spectrum shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`,
+    ``lattice`` and ``element``: what the check shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`,
     strange on either side. The features are reduced to their 128 principal axes.
     """
 
@@ -103,7 +103,7 @@ class Novelty:
     def measure(self, views: Views, images: Tensor) -> dict[str, np.ndarray]:
         """Every component (N,) in its own unit, of standardised images and what the network makes of them.
 
-        Of each quantity of the spectrum there are two numbers (N, 2): its logarithm over its variance, and one over
+        Of each quantity of the check there are two numbers (N, 2): its logarithm over its variance, and one over
         that variance. The means of both over the images of a particle give the weighted mean and its significance.
         """
         shown = self.check.estimate(images)

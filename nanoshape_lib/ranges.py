@@ -161,7 +161,8 @@ def _one_image(
     wave: Tensor, setting: Setting, microscope: Microscope, detector: Detector, generator: torch.Generator | None
 ) -> Tensor:
     """The image (pixels, pixels) [incident intensity] of one wave."""
-    wavelength, q = microscope.wavelength_A, torch.fft.fftfreq(wave.shape[-1], FIELD_A / wave.shape[-1])
+    n, wavelength, device = wave.shape[-1], microscope.wavelength_A, wave.device
+    q = torch.fft.fftfreq(n, FIELD_A / n, device=device)
     chi = aberrations(q[:, None], q, setting, wavelength)
     seen = torch.fft.ifft2(torch.fft.fft2(wave) * torch.complex(torch.cos(chi), -torch.sin(chi)))
     # All aberrations are in the wave now; what is left is the focal spread, whose modes are kept.
@@ -174,13 +175,13 @@ def _one_image(
     camera = detector.model_copy(update={"pixel_size_A": pixel_A, "mtf_c2": setting.mtf_c2})
     # As in imaging.record, detail finer than the sampling frequency is lost.
     kept = math.ceil(FIELD_A / pixel_A)
-    index = torch.arange(1 - kept, kept)
-    qx, qy = index[:, None] / FIELD_A, torch.arange(kept) / FIELD_A
+    index = torch.arange(1 - kept, kept, device=device)
+    qx, qy = index[:, None] / FIELD_A, torch.arange(kept, device=device) / FIELD_A
     arriving = spectrum[index % grid, :kept] / grid**2
     arriving = arriving * (_envelope(qx, qy, setting, wavelength) * torch.sinc(qx * pixel_A) * torch.sinc(qy * pixel_A))
     # The other half of the spectrum is its complex conjugate.
     arriving[:, 1:] *= 2
-    x = FIELD_A / 2 + (torch.arange(detector.pixels) - (detector.pixels - 1) / 2) * pixel_A
+    x = FIELD_A / 2 + (torch.arange(detector.pixels, device=device) - (detector.pixels - 1) / 2) * pixel_A
     rows, columns = _waves_at(x, qx[:, 0]), _waves_at(x, qy).T
 
     def sampled(part: Tensor) -> Tensor:
@@ -193,7 +194,7 @@ def _one_image(
     mean_counts = setting.dose_e_A2 * pixel_A**2
     counted = sampled(arriving).clamp(min=0.0)
     noise = torch.poisson(counted * mean_counts, generator=generator) / mean_counts - counted
-    fx, fy = (f(detector.pixels, pixel_A) for f in (torch.fft.fftfreq, torch.fft.rfftfreq))
+    fx, fy = (f(detector.pixels, pixel_A, device=device) for f in (torch.fft.fftfreq, torch.fft.rfftfreq))
     return image + torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(fx[:, None], fy)))
 
 
@@ -220,7 +221,7 @@ def form_at(
     Parameters
     ----------
     waves
-        Exit waves (N, n, n), see :func:`nanoshape_lib.imaging.intensity_spectrum`.
+        Exit waves (N, n, n), see :func:`nanoshape_lib.imaging.intensity_spectrum`; their device forms the images.
     settings
         One for each image.
     microscope, detector

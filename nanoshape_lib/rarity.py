@@ -42,7 +42,7 @@ def averaged(values: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]
 
 
 def _unsigned(name: str, values: np.ndarray) -> np.ndarray:
-    """A component (G,) so that greater is stranger: a quantity of the spectrum in deviations from the usual."""
+    """A component (G,) so that greater is stranger: a quantity of the check in deviations from the usual."""
     return np.abs(values[:, 0]) / np.sqrt(values[:, 1]) if name in QUANTITIES else values
 
 

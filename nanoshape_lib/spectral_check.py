@@ -1,4 +1,4 @@
-"""Pixel size, lattice constant and atomic number as an image itself shows them: a regression on power spectra.
+"""Pixel size, lattice constant and atomic number as an image and its power spectra show them: a regression.
 
 The texture of carbon and the shape of the transfer function move with the pixel, the peaks of the lattice with
 both, and the particle's contrast with its element. A network for shapes is nearly blind to them; this check, which
@@ -7,14 +7,20 @@ few other elements put in its places; platinum, palladium, copper and silver are
 """
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nanoshape_lib.models import IMAGE_PIXELS
+
 RINGS, OUTER_RINGS = 64, 83
 HIDDEN = (256, 64)
+IMAGE_FILTERS, PLANE_FILTERS = (16, 32, 64, 128, 256), (16, 32, 64, 128)
+PLANE_CENTRE, PLANE_SPREAD = 4.0, 3.0
+BATCH = 16
 FURTHEST, LOG_DEVIATIONS = 1.5, (-6.0, 1.0)
 """Limits of what is said of images unlike any that were learned from: noise, or nothing."""
 
@@ -65,34 +71,71 @@ class SpectralEstimate(NamedTuple):
     deviations: np.ndarray
 
 
+def _blocks(*filters: int) -> list[nn.Module]:
+    """Blocks like those of :class:`nanoshape_lib.models.PlainCNN`."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(filters):
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
 class SpectralCheck(nn.Module):
-    """Means and deviations of the logarithms of :data:`QUANTITIES`, from :func:`spectra`."""
+    """Means and deviations of the logarithms of :data:`QUANTITIES`, from power spectra and the image itself.
+
+    Three branches: dense layers on :func:`spectra`, convolutions on the image, and convolutions on the plane of
+    logarithms of power under the same three windows.
+    """
 
     centre: Tensor
     spread: Tensor
+    windows: Tensor
 
-    def __init__(self, inputs: int):
+    def __init__(self) -> None:
         super().__init__()
+        windows, _, _ = _plan(IMAGE_PIXELS)
+        inputs, (first, second) = 2 * len(windows) * OUTER_RINGS, HIDDEN
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
-        first, second = HIDDEN
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, first),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Linear(first, second),
-            nn.ReLU(),
-            nn.Linear(second, 2 * len(QUANTITIES)),
+        self.register_buffer("windows", windows, persistent=False)
+        self.rings = nn.Sequential(
+            nn.Linear(inputs, first), nn.ReLU(), nn.Dropout(0.2), nn.Linear(first, second), nn.ReLU()
         )
+        self.image = nn.Sequential(*_blocks(1, *IMAGE_FILTERS), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2))
+        places = (IMAGE_PIXELS // 2 ** len(PLANE_FILTERS)) ** 2 // 2
+        self.plane = nn.Sequential(
+            *_blocks(len(windows), *PLANE_FILTERS),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(PLANE_FILTERS[-1] * places, second),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(IMAGE_FILTERS[-1] + 2 * second, 2 * len(QUANTITIES))
 
-    def forward(self, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and logarithms of the deviations, both (N, 3)."""
-        means, log_deviations = self.layers((logs - self.centre) / self.spread).chunk(2, dim=1)
+    def forward(self, images: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logarithms of the deviations, both (N, 3), from images (N, n, n) and their spectra."""
+        with torch.autocast(images.device.type, enabled=False):
+            spectrum = torch.fft.rfft2(images[:, None].float() * self.windows)[..., : IMAGE_PIXELS // 2]
+            power = torch.fft.fftshift(spectrum.abs().square(), dim=-2)
+            plane = (power.clamp(min=1e-3).log() - PLANE_CENTRE) / PLANE_SPREAD
+        rings = self.rings((logs - self.centre) / self.spread)
+        image, plane = (
+            branch(maps.contiguous(memory_format=torch.channels_last))
+            for branch, maps in ((self.image, images[:, None]), (self.plane, plane))
+        )
+        seen = torch.cat([rings, image, plane], dim=1)
+        means, log_deviations = self.head(seen).float().chunk(2, dim=1)
         return means, log_deviations
 
     def estimate(self, images: Tensor) -> SpectralEstimate:
-        """What standardised images (N, n, n) show."""
+        """What standardised images (N, n, n) show; the weights are laid out channels last from then on."""
+        self.to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            means, log_deviations = self(torch.as_tensor(spectra(images)))
+            parts = [self(batch.float(), torch.as_tensor(spectra(batch))) for batch in images.split(BATCH)]
+        means, log_deviations = (torch.cat(each) for each in zip(*parts, strict=True))
         means, log_deviations = means.clamp(-FURTHEST, FURTHEST), log_deviations.clamp(*LOG_DEVIATIONS)
         return SpectralEstimate(means.numpy(), log_deviations.exp().numpy())

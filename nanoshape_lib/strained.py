@@ -28,14 +28,11 @@ class StrainedWaves(NamedTuple):
     logarithms: np.ndarray
 
 
-def on_all_cores(
-    make: Callable[[int], tuple[np.ndarray, np.ndarray]], numbers: range, words: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two arrays of what a function gives for each of some numbers."""
+def on_all_cores(make: Callable[[int], tuple[np.ndarray, ...]], numbers: range, words: str) -> tuple[np.ndarray, ...]:
+    """Arrays of what a function gives for each of some numbers."""
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         made = tqdm(pool.map(make, numbers), total=len(numbers), desc=words, unit="wave")
-        first, second = zip(*made, strict=True)
-    return np.stack(first), np.stack(second)
+        return tuple(np.stack(each) for each in zip(*made, strict=True))
 
 
 def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> StrainedWaves:

@@ -33,7 +33,7 @@ REASONS = {
 }
 
 USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, atomic_numbers["Au"]])
-"""What the spectra of the training images show, in the order of QUANTITIES."""
+"""What the check finds in the training images, in the order of QUANTITIES."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Judgement:
     surprises
         (G, 7), by the components of :class:`nanoshape_lib.novelty.Novelty`.
     shown
-        Pixel size and lattice constant [Å] and atomic number (G, 3) that the spectra show.
+        Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
     """
 
     probabilities: np.ndarray

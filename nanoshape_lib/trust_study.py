@@ -1,6 +1,7 @@
 """How far a network can be trusted: its calibration file, and the tables of coverage and of strangers told apart."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
-from nanoshape_lib.check_training import fit_check, strained_spectra
+from nanoshape_lib.check_training import StrainedImages, fit_check, strained_images
 from nanoshape_lib.dataset import generate
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.evaluation import calibration_error, predictions_table
@@ -28,6 +29,7 @@ from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
 from nanoshape_lib.shapes import Shape
+from nanoshape_lib.spectral_check import SpectralCheck
 from nanoshape_lib.store import Store
 from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.studies import prepared_store
@@ -36,21 +38,25 @@ from nanoshape_lib.views import Views, look
 
 PIXEL_ERROR = 0.01
 REFERENCES = 100
-CHUNK = 1000
+CHUNK = 250
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
 """A particle shows fringes if so many of its atoms scatter in phase, see :mod:`nanoshape_lib.fringes`."""
 
 
 class Sizes(NamedTuple):
-    """Exit waves of training, calibration, test, each kind of stranger and the check; images of a series."""
+    """Exit waves of training, calibration, test, each kind of stranger and the check; images of a series.
+
+    The last is how often the check goes through its images.
+    """
 
     known: int = 1200
     held: int = 4000
     test: int = 3200
     strangers: int = 100
     series: int = 4
-    check: int = 8_000
+    check: int = 10_500
+    epochs: int = 38
 
 
 def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:
@@ -112,6 +118,7 @@ def trust_study(
     folder: Path = RESULTS,
     draw: Draw | None = None,
     sizes: Sizes = Sizes(),  # noqa: B008
+    device: str = "cpu",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure how far it can be trusted.
 
@@ -132,6 +139,8 @@ def trust_study(
         Gives the settings of images as the network knows them, strangers' too; by default the design's.
     sizes
         How much of everything.
+    device
+        Where the check's images are formed and it learns: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns
     -------
@@ -149,7 +158,7 @@ def trust_study(
 
     shared = kept_in("waves", asked, "nanoshape_lib.strangers", "nanoshape_lib.strained")
     own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.views", "nanoshape_lib.strangers")
-    spectra = kept_in(f"spectra-{weights.stem}", drawn, "nanoshape_lib.check_training")
+    checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.check_training")
 
     def seen(name: str, images: ImageSet) -> Seen:
         views = _kept(
@@ -178,18 +187,26 @@ def trust_study(
         for kind in strangers.KINDS
     }
 
-    def strained(first: int) -> dict[str, np.ndarray]:
+    def strained(first: int) -> StrainedImages:
         numbers = range(first, min(first + CHUNK, sizes.check))
         name = f"strained-{numbers.start}-{numbers.stop}.npz"
-        part = _kept(shared / name, lambda: strained_waves(store.design, numbers)._asdict())
-        return _kept(
-            spectra / name, lambda: strained_spectra(StrainedWaves(**part), store.design, draw, first)._asdict()
+        waves = StrainedWaves(**_kept(shared / name, lambda: strained_waves(store.design, numbers)._asdict()))
+        return StrainedImages(
+            **_kept(checked / name, lambda: strained_images(waves, store.design, draw, first, device)._asdict())
         )
 
-    parts = [strained(first) for first in range(0, sizes.check, CHUNK)]
-    logs, truth = (np.concatenate([part[name] for part in parts]) for name in ("logs", "truth"))
+    def learned() -> dict[str, np.ndarray]:
+        parts = [strained(first) for first in range(0, sizes.check, CHUNK)]
+        joined = StrainedImages(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        check = fit_check(joined, sizes.epochs, device=device)
+        return {name: each.numpy() for name, each in check.state_dict().items()} | {
+            "hardware": np.array(json.dumps(hardware(device)))
+        }
+
+    kept, check = _kept(checked / "check.npz", learned), SpectralCheck().eval()
+    check_hardware = json.loads(str(kept.pop("hardware")))
+    check.load_state_dict({name: torch.as_tensor(each) for name, each in kept.items()})
     labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
-    check = fit_check(logs, truth)
     trust = calibrate(known.views, labels[0], check, held.views, held.images.images, labels[1], series)
     save_trust(trust, weights)
 
@@ -215,6 +232,7 @@ def trust_study(
         "accuracy_averaged": float((logits.mean(axis=1).argmax(axis=1) == about["label"]).mean()),
         "hours": round((time.monotonic() - start) / 3600, 3),
         "hardware": hardware(),
+        "check_hardware": check_hardware,
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
         "code": code_hash("nanoshape_lib.trust_study"),
     }
@@ -240,7 +258,7 @@ def trust_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, i
     ranged = as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))
     draws = {"cnn6": None, "cnn6_ranges": ranged}
     for name, draw in draws.items():
-        trust_study(weights / f"{name}.safetensors", store, cache, folder, draw)
+        trust_study(weights / f"{name}.safetensors", store, cache, folder, draw, device=profile.best.device)
     images = sample(store, "train", REFERENCES, 1, ranged, seed=3)
     save_image_set("reference_images", images, {"profile": profile.name, "settings": "drawn from ranges"}, folder)
     return len(draws), len(draws)
