@@ -24,13 +24,29 @@ ARCHITECTURES: dict[Architecture, str] = {
 }
 
 
+def convolution_blocks(*filters: int) -> list[nn.Module]:
+    """The layers of blocks that lead from each number of maps to the next.
+
+    A block is a 3 x 3 convolution, 2 x 2 max pooling, batch normalisation (Ioffe & Szegedy 2015) and ReLU. Pooling
+    comes first because the largest maps cost the most: it leaves a quarter of them to normalise.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise(filters):
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
 class PlainCNN(nn.Module):
     """Blocks of convolution, pooling, batch normalisation and ReLU, then a small dense head.
 
-    Each block is a 3 x 3 convolution, 2 x 2 max pooling, batch normalisation (Ioffe & Szegedy 2015) and
-    ReLU; the number of filters doubles from 16 to 256. An image of 128 x 128 pixels is left with maps of
-    8 x 8, 4 x 4 and 2 x 2 pixels after 4, 5 and 6 blocks: the supplement's "2 x 2 just before flattening".
-    Pooling comes first because the largest maps cost the most: it leaves a quarter of them to normalise.
+    The blocks are those of :func:`convolution_blocks`; the number of filters doubles from 16 to 256. An image of
+    128 x 128 pixels is left with maps of 8 x 8, 4 x 4 and 2 x 2 pixels after 4, 5 and 6 blocks: the supplement's
+    "2 x 2 just before flattening".
 
     Parameters
     ----------
@@ -48,17 +64,8 @@ class PlainCNN(nn.Module):
         if blocks not in (4, 5, 6):
             raise NanoshapeError(f"blocks is {blocks}, but must be 4, 5 or 6")
         self.blocks = blocks
-        channels = (1, *FILTERS[:blocks])
-        layers: list[nn.Module] = []
-        for before, after in pairwise(channels):
-            layers += [
-                nn.Conv2d(before, after, 3, padding=1, bias=False),
-                nn.MaxPool2d(2),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
-        self.features = nn.Sequential(*layers)
-        maps = channels[-1] * (IMAGE_PIXELS // 2**blocks) ** 2
+        self.features = nn.Sequential(*convolution_blocks(1, *FILTERS[:blocks]))
+        maps = FILTERS[blocks - 1] * (IMAGE_PIXELS // 2**blocks) ** 2
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(maps, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, len(Shape))
         )

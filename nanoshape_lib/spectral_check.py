@@ -7,14 +7,13 @@ few other elements put in its places; platinum, palladium, copper and silver are
 """
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.models import IMAGE_PIXELS, convolution_blocks
 
 RINGS, OUTER_RINGS = 64, 83
 HIDDEN = (256, 64)
@@ -71,19 +70,6 @@ class SpectralEstimate(NamedTuple):
     deviations: np.ndarray
 
 
-def _blocks(*filters: int) -> list[nn.Module]:
-    """Blocks like those of :class:`nanoshape_lib.models.PlainCNN`."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise(filters):
-        layers += [
-            nn.Conv2d(before, after, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),
-            nn.BatchNorm2d(after),
-            nn.ReLU(inplace=True),
-        ]
-    return layers
-
-
 class SpectralCheck(nn.Module):
     """Means and deviations of the logarithms of :data:`QUANTITIES`, from power spectra and the image itself.
 
@@ -105,10 +91,12 @@ class SpectralCheck(nn.Module):
         self.rings = nn.Sequential(
             nn.Linear(inputs, first), nn.ReLU(), nn.Dropout(0.2), nn.Linear(first, second), nn.ReLU()
         )
-        self.image = nn.Sequential(*_blocks(1, *IMAGE_FILTERS), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2))
+        self.image = nn.Sequential(
+            *convolution_blocks(1, *IMAGE_FILTERS), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2)
+        )
         places = (IMAGE_PIXELS // 2 ** len(PLANE_FILTERS)) ** 2 // 2
         self.plane = nn.Sequential(
-            *_blocks(len(windows), *PLANE_FILTERS),
+            *convolution_blocks(len(windows), *PLANE_FILTERS),
             nn.Flatten(),
             nn.Dropout(0.3),
             nn.Linear(PLANE_FILTERS[-1] * places, second),
