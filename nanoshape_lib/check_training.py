@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from tqdm import trange
 
+from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
 from nanoshape_lib.models import low_precision
 from nanoshape_lib.spectral_check import SpectralCheck, spectra
-from nanoshape_lib.strained import StrainedWaves, on_all_cores
+from nanoshape_lib.strained import StrainedWaves
 from nanoshape_lib.training import symmetry_augment
 
 CAMERAS = (100, 168)
@@ -47,7 +48,7 @@ def strained_images(
         return formed.numpy(), spectra(formed), np.array(truth, np.float32)
 
     made = on_all_cores(make, range(len(strained.waves)), "their images")
-    return StrainedImages(*(each.reshape(-1, *each.shape[2:]) for each in made))
+    return StrainedImages(*(np.concatenate(each) for each in zip(*made, strict=True)))
 
 
 def fit_check(strained: StrainedImages, epochs: int, seed: int = 0, device: str = "cpu") -> SpectralCheck:

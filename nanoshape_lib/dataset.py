@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -23,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from nanoshape_lib import rotations, shapes
+from nanoshape_lib.cores import check_device
 from nanoshape_lib.design import EDGE_A, SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.files import Files
@@ -117,13 +117,6 @@ def _write_chunk(path: str, design_json: str, device: str, chunk: Chunk) -> int:
     return stop - start
 
 
-def _check_device(device: str, here: bool = True) -> None:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise NanoshapeError(f"device is {device!r}, but must be cpu, cuda or cuda:N")
-    if here and device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise NanoshapeError(f"device is {device!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
-
-
 class Cost(NamedTuple):
     """How many exit waves a design asks for, how many images they make, and the bytes they take."""
 
@@ -144,7 +137,7 @@ def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
     Each is computed twice and timed the second time: what is computed once per film is then there, as
     it is for nearly all waves of a data set.
     """
-    _check_device(device)
+    check_device(device)
     times, sizes = [], len(design.sizes_A)
     with _one_thread():
         for trial in range(TRIAL_WAVES):
@@ -271,7 +264,7 @@ def generate(
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 0:
         raise NanoshapeError(f"workers is {workers}, but must not be negative")
-    _check_device(device, here=scheduler is None)
+    check_device(device, here=scheduler is None)
     files = Files(path)
     if str(path).startswith("memory://") and (workers or scheduler):
         raise NanoshapeError(f"path is {path}, but other processes cannot reach this one's memory; set workers to 0")

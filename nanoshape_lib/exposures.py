@@ -69,9 +69,6 @@ def expose(
         Where torch computes; the noise of another kind of device is other noise.
     """
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    waves, detector = (
-        torch.as_tensor(wave, device=device).expand(len(settings), -1, -1),
-        camera(design.detector, pixels),
-    )
-    images = form_at(waves, settings, design.microscope, detector, generator)
+    waves = torch.as_tensor(wave, device=device).expand(len(settings), -1, -1)
+    images = form_at(waves, settings, design.microscope, camera(design.detector, pixels), generator)
     return standardise(framed(images, design.detector.pixels)).half().cpu()

@@ -1,16 +1,14 @@
 """Sets of camera images formed from stored exit waves, ready for a network."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
+from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import SPLITS, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imaging import form_images, standardise
@@ -155,9 +153,7 @@ def _form(
         images = form_images(wave, defoci, design.microscope, design.detector, generator, angles)
         return standardise(images).half(), defoci, images.std(dim=(1, 2)) / images.mean(dim=(1, 2))
 
-    # One thread a wave, each of them single: faster than threads within the small transforms.
-    with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        formed = list(tqdm(pool.map(one, range(count)), total=count, desc=f"{split} images", unit="wave"))
+    formed = on_all_cores(one, range(count), f"{split} images")
     images, defoci, contrasts = (torch.cat(parts) for parts in zip(*formed, strict=True))
     rows = table.iloc[np.repeat(np.arange(count), len(images) // count)].reset_index(drop=True)
     rows["defocus_A"] = defoci.numpy()

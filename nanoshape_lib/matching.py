@@ -183,7 +183,7 @@ def best_match(
     Parameters
     ----------
     image
-        One particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.finding.crop` makes it.
+        One particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.cropping.crop` makes it.
     shape
         The shape, its label or its name.
     microscope, camera

@@ -15,7 +15,8 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from nanoshape_lib.cleaning import clean
-from nanoshape_lib.finding import crop, find
+from nanoshape_lib.cropping import crop
+from nanoshape_lib.finding import find
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.micrographs import Micrograph, MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.microscope import Detector, Microscope

@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from nanoshape_lib.cleaning import clean
+from nanoshape_lib.cropping import crop
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.finding import COLUMNS, check, crop, find
+from nanoshape_lib.finding import COLUMNS, check, find
 from nanoshape_lib.images import Micrograph, load
 from nanoshape_lib.models import IMAGE_PIXELS
 from nanoshape_lib.paths import DATA

@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from nanoshape_lib.cores import check_device
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import Architecture
@@ -87,7 +88,8 @@ class Profile(BaseModel):
         return self.model_copy(update={"dataset": dataset, "best": self.best.model_copy(update={"seed": seed})})
 
     def on_device(self, device: str) -> "Profile":
-        """The same profile, its networks trained on another device."""
+        """The same profile, its networks trained on another device of this machine."""
+        check_device(device)
         return self.model_copy(update={"best": self.best.model_copy(update={"device": device})})
 
     @property

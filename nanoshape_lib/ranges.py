@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
-from tqdm import tqdm
 
+from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet
@@ -291,10 +290,7 @@ def make_images_at(
         images = form_at(wave.expand(len(chosen), -1, -1), chosen, design.microscope, design.detector, generator)
         return standardise(images).half(), images.std(dim=(1, 2)) / images.mean(dim=(1, 2)), chosen
 
-    # As many threads as torch may use, each of them single.
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        formed = list(tqdm(pool.map(one, range(count)), total=count, desc=f"{split} images", unit="wave"))
-    parts, contrast_parts, chosen = zip(*formed, strict=True)
+    parts, contrast_parts, chosen = zip(*on_all_cores(one, range(count), f"{split} images"), strict=True)
     images, contrasts = torch.cat(parts), torch.cat(contrast_parts)
     drawn = pd.DataFrame([setting.model_dump() for each in chosen for setting in each])
     rows = table.iloc[np.repeat(np.arange(count), len(images) // count)].reset_index(drop=True)

@@ -1,16 +1,13 @@
 """Gold that is stretched or compressed, and other elements in its places: what the spectral check learns from."""
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from ase.data import atomic_numbers
-from tqdm import tqdm
 
 from nanoshape_lib import rotations
+from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.other_particles import stretched
@@ -26,13 +23,6 @@ class StrainedWaves(NamedTuple):
 
     waves: np.ndarray
     logarithms: np.ndarray
-
-
-def on_all_cores(make: Callable[[int], tuple[np.ndarray, ...]], numbers: range, words: str) -> tuple[np.ndarray, ...]:
-    """Arrays of what a function gives for each of some numbers."""
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        made = tqdm(pool.map(make, numbers), total=len(numbers), desc=words, unit="wave")
-        return tuple(np.stack(each) for each in zip(*made, strict=True))
 
 
 def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> StrainedWaves:
@@ -51,4 +41,5 @@ def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> Stra
         logarithms = np.log([ratio, atomic_numbers[symbol] / atomic_numbers["Au"]]).astype(np.float32)
         return np.stack([wave.real, wave.imag]).astype(np.float16), logarithms
 
-    return StrainedWaves(*on_all_cores(make, numbers, "stretched particles"))
+    made = on_all_cores(make, numbers, "stretched particles")
+    return StrainedWaves(*(np.stack(each) for each in zip(*made, strict=True)))

@@ -111,6 +111,35 @@ def _kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
         return dict(file)
 
 
+def learned_check(
+    design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path, device: str
+) -> tuple[SpectralCheck, dict]:
+    """The spectral check for images at drawn settings, and the hardware on which it learned.
+
+    Its waves are kept in the folder that networks share, its images and weights in the other.
+    """
+
+    def images(first: int) -> StrainedImages:
+        numbers = range(first, min(first + CHUNK, sizes.check))
+        name = f"strained-{numbers.start}-{numbers.stop}.npz"
+        waves = StrainedWaves(**_kept(shared / name, lambda: strained_waves(design, numbers)._asdict()))
+        return StrainedImages(
+            **_kept(folder / name, lambda: strained_images(waves, design, draw, first, device)._asdict())
+        )
+
+    def learn() -> dict[str, np.ndarray]:
+        parts = [images(first) for first in range(0, sizes.check, CHUNK)]
+        joined = StrainedImages(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        weights = fit_check(joined, sizes.epochs, device=device).state_dict()
+        about = {"hardware": np.array(json.dumps(hardware(device)))}
+        return {name: each.numpy() for name, each in weights.items()} | about
+
+    kept, check = _kept(folder / "check.npz", learn), SpectralCheck().eval()
+    about = json.loads(str(kept.pop("hardware")))
+    check.load_state_dict({name: torch.as_tensor(each) for name, each in kept.items()})
+    return check, about
+
+
 def trust_study(
     weights: Path,
     store: Store,
@@ -187,25 +216,7 @@ def trust_study(
         for kind in strangers.KINDS
     }
 
-    def strained(first: int) -> StrainedImages:
-        numbers = range(first, min(first + CHUNK, sizes.check))
-        name = f"strained-{numbers.start}-{numbers.stop}.npz"
-        waves = StrainedWaves(**_kept(shared / name, lambda: strained_waves(store.design, numbers)._asdict()))
-        return StrainedImages(
-            **_kept(checked / name, lambda: strained_images(waves, store.design, draw, first, device)._asdict())
-        )
-
-    def learned() -> dict[str, np.ndarray]:
-        parts = [strained(first) for first in range(0, sizes.check, CHUNK)]
-        joined = StrainedImages(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-        check = fit_check(joined, sizes.epochs, device=device)
-        return {name: each.numpy() for name, each in check.state_dict().items()} | {
-            "hardware": np.array(json.dumps(hardware(device)))
-        }
-
-    kept, check = _kept(checked / "check.npz", learned), SpectralCheck().eval()
-    check_hardware = json.loads(str(kept.pop("hardware")))
-    check.load_state_dict({name: torch.as_tensor(each) for name, each in kept.items()})
+    check, check_hardware = learned_check(store.design, draw, sizes, shared, checked, device)
     labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
     trust = calibrate(known.views, labels[0], check, held.views, held.images.images, labels[1], series)
     save_trust(trust, weights)

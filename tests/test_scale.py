@@ -12,7 +12,8 @@ from nanoshape_lib.hrtem import FIDELITIES, exit_wave, film_wave, shake
 from nanoshape_lib.images import Micrograph
 from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.scale import RING_111_A, NoLattice, check, estimate_pixel_size, find_spots, settle
+from nanoshape_lib.scale import RING_111_A, NoLattice, check, estimate_pixel_size, settle
+from nanoshape_lib.spots import find_spots
 from nanoshape_lib.substrate import FIELD_A, Placement, deposit
 
 PARTICLES = 16
