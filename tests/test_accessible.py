@@ -1,5 +1,7 @@
 """Every page of the built book by the rules of axe-core, in the light and the dark theme."""
 
+import time
+
 import pytest
 from test_offline import HTML, PAGES, Visit, browser, pytestmark  # noqa: F401
 
@@ -24,3 +26,20 @@ def test_page_breaks_no_rule(browser, path, theme):  # noqa: F811
     found = opened.page.evaluate(RUN)
     opened.page.close()
     assert found == []
+
+
+def test_icons_drawn_before_the_page_is_mended_have_no_titles(browser):  # noqa: F811
+    """Font Awesome turns a title that it finds into an element; which script comes first is left to chance."""
+    page = browser.new_page()
+
+    def late(route):
+        time.sleep(1)
+        route.continue_()
+
+    page.route("**/accessible.js*", late)
+    page.goto(PAGES[0].as_uri())
+    page.wait_for_function(DRAWN)
+    icons = page.locator(".theme-switch-button > svg")
+    assert icons.count() == 3
+    assert icons.locator("title").count() == 0
+    page.close()

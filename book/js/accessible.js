@@ -6,10 +6,12 @@ function mend() {
   sidebar?.setAttribute("aria-label", "Book");
   // Their names are what stands on them, such as "Search Ctrl+K".
   document.querySelectorAll(".search-button-field, summary[aria-label]").forEach((each) => each.removeAttribute("aria-label"));
-  // The button has a name; its three icons have titles of their own.
-  document.querySelectorAll(".theme-switch-button i").forEach((icon) => {
+  // The button has a name; its three icons have titles of their own, as an attribute until they are drawn, then as an element.
+  document.querySelectorAll(".theme-switch-button > *").forEach((icon) => {
     icon.removeAttribute("title");
+    icon.removeAttribute("aria-labelledby");
     icon.setAttribute("aria-hidden", "true");
+    icon.querySelector("title")?.remove();
   });
   document.querySelectorAll(".citation-list, .citation").forEach((each) => each.removeAttribute("role"));
 }
@@ -17,3 +19,5 @@ function mend() {
 mend();
 // Some of it is made while the page loads.
 addEventListener("load", mend);
+// The icons are drawn by a script that is ready before or after this one.
+document.querySelectorAll(".theme-switch-button").forEach((button) => new MutationObserver(mend).observe(button, { childList: true }));
