@@ -16,12 +16,14 @@ from nanoshape_lib.evaluation import fit_temperature
 from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.rarity import Rarity, Tail, averaged
+from nanoshape_lib.shape_check import ShapeCheck
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
 from nanoshape_lib.views import Views
 
 SERIES = (1, 2, 4)
 SCALING_SHARE = 8
+CHECKS = ("shape_check", "spectral_check")
 
 
 def mass_above(probabilities: np.ndarray) -> np.ndarray:
@@ -86,7 +88,8 @@ class Trust:
 def calibrate(
     known: Views,
     labels: np.ndarray,
-    check: SpectralCheck,
+    shape_check: ShapeCheck,
+    spectral_check: SpectralCheck,
     held: Views,
     images: Tensor,
     held_labels: np.ndarray,
@@ -101,8 +104,8 @@ def calibrate(
     ----------
     known, labels
         Views of training images and their shapes (N,).
-    check
-        The check of pixel size, lattice and element.
+    shape_check, spectral_check
+        The check of the shape, and that of pixel size, lattice and element.
     held, images, held_labels
         Views of images held back, the standardised images and their shapes, focal series one after another.
     series
@@ -111,7 +114,7 @@ def calibrate(
     first = np.arange(len(held_labels)) // series % SCALING_SHARE == 0
     single = held.logits[first].reshape(-1, len(Shape))
     temperature = fit_temperature(single, np.repeat(held_labels[first], held.logits.shape[1]))
-    novelty = Novelty.fit(known, labels, check)
+    novelty = Novelty.fit(known, labels, shape_check, spectral_check)
     values = novelty.measure(held, images)
     logits = held.logits.mean(axis=1)
     calibrations: dict[int, Calibration] = {}
@@ -135,7 +138,11 @@ def trust_file(weights: Path) -> Path:
 def save_trust(trust: Trust, weights: Path) -> Path:
     """Write a calibration beside its weights, whose SHA-256 it holds."""
     novelty = trust.novelty
-    tensors = {f"check.{name}": value.contiguous() for name, value in novelty.check.state_dict().items()}
+    tensors = {
+        f"{check}.{name}": value.contiguous()
+        for check in CHECKS
+        for name, value in getattr(novelty, check).state_dict().items()
+    }
     arrays = {"axes": novelty.axes, "neighbours": novelty.neighbourhood.features}
     for name in ("shapes", "background", "texture"):
         gaussian = getattr(novelty, name)
@@ -174,16 +181,16 @@ def load_trust(weights: Path) -> Trust:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        check = SpectralCheck().eval()
-        check.load_state_dict(
-            {name.removeprefix("check."): value for name, value in tensors.items() if name.startswith("check.")}
-        )
+        checks = ShapeCheck(len(arrays["shape_check.centre"])).eval(), SpectralCheck().eval()
+        for name, check in zip(CHECKS, checks, strict=True):
+            parts = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
+            check.load_state_dict(parts)
         shapes, background, texture = (
             Gaussian(arrays[f"{name}.means"], arrays[f"{name}.precision"])
             for name in ("shapes", "background", "texture")
         )
         near = Neighbourhood(arrays["neighbours"])
-        novelty = Novelty(arrays["axes"], shapes, background, near, texture, check)
+        novelty = Novelty(arrays["axes"], shapes, background, near, texture, *checks)
         calibrations = {}
         for count, groups in about["groups"].items():
             tails = {name: Tail(arrays[f"{count}.tail.{name}"]) for name in COMPONENTS}

@@ -1,4 +1,4 @@
-"""How strange an image is to a network: what its layers say, what the check says, and distances from the known."""
+"""How strange an image is to a network: what its layers say, what the checks say, and distances from the known."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import entr, softmax
 from torch import Tensor
 
+from nanoshape_lib.shape_check import ShapeCheck
 from nanoshape_lib.spectral_check import QUANTITIES, SpectralCheck
 from nanoshape_lib.views import Views
 
@@ -62,19 +63,20 @@ class Gaussian:
         return np.sqrt(np.maximum(((apart @ self.precision) * apart).sum(axis=2).min(axis=1), 0))
 
 
-COMPONENTS = ("answers", "classes", "neighbours", "texture", *QUANTITIES)
+COMPONENTS = ("answers", "classes", "neighbours", "texture", "shape", *QUANTITIES)
 """What makes an image strange, see :class:`Novelty`."""
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Seven ways in which an image can be strange to a network.
+    """Eight ways in which an image can be strange to a network.
 
     ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
     penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
-    known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``pixel size``,
-    ``lattice`` and ``element``: what the check shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`,
-    strange on either side. The features are reduced to their 128 principal axes.
+    known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``shape``: what the shape
+    check says, see :mod:`nanoshape_lib.shape_check`. ``pixel size``, ``lattice`` and ``element``: what the spectral
+    check shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`, strange on either side. The
+    features are reduced to their 128 principal axes.
     """
 
     axes: np.ndarray
@@ -82,10 +84,11 @@ class Novelty:
     background: Gaussian
     neighbourhood: Neighbourhood
     texture: Gaussian
-    check: SpectralCheck
+    shape_check: ShapeCheck
+    spectral_check: SpectralCheck
 
     @classmethod
-    def fit(cls, known: Views, labels: np.ndarray, check: SpectralCheck) -> "Novelty":
+    def fit(cls, known: Views, labels: np.ndarray, shape_check: ShapeCheck, spectral_check: SpectralCheck) -> "Novelty":
         """From what a network makes of training images."""
         _, _, axes = np.linalg.svd(known.features, full_matrices=False)
         axes = axes[:AXES].T.astype(np.float32)
@@ -97,16 +100,17 @@ class Novelty:
             Gaussian.fit(features),
             Neighbourhood(features[chosen].astype(np.float16)),
             Gaussian.fit(known.channels, labels),
-            check,
+            shape_check,
+            spectral_check,
         )
 
     def measure(self, views: Views, images: Tensor) -> dict[str, np.ndarray]:
         """Every component (N,) in its own unit, of standardised images and what the network makes of them.
 
-        Of each quantity of the check there are two numbers (N, 2): its logarithm over its variance, and one over
-        that variance. The means of both over the images of a particle give the weighted mean and its significance.
+        Of each quantity of the spectral check there are two numbers (N, 2): its logarithm over its variance, and one
+        over that variance. The means of both over the images of a particle give the weighted mean and its significance.
         """
-        shown = self.check.estimate(images)
+        shown = self.spectral_check.estimate(images)
         weights = 1 / shown.deviations**2
         features = views.features @ self.axes
         values = (
@@ -114,6 +118,7 @@ class Novelty:
             self.shapes.distance(features) ** 2 - self.background.distance(features) ** 2,
             self.neighbourhood.distance(features),
             self.texture.distance(views.channels),
+            self.shape_check.log_odds(views),
             *np.stack([shown.logarithms * weights, weights], axis=-1).swapaxes(0, 1),
         )
         return dict(zip(COMPONENTS, values, strict=True))

@@ -1,5 +1,6 @@
-"""Particles that are none of the five: twinned, round, truncated or long, in pairs, of other metals, or not there."""
+"""Particles that are none of the five: twinned, round, cut, long, irregular, in pairs, of other metals or not there."""
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +22,10 @@ ROD_ASPECT = 2.0
 PAIR_OFFSETS = (0.3, 0.7)
 PAIR_TRIES = 100
 DECAHEDRON_ASPECTS = (0.9, 1.15)
+FACETS = ((1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (3, 1, 1))
+DISTANCES, ROUND = (0.6, 1.0), 1.25
+CUTS, PLANES, FACET_PLANES = (1, 5), (4, 13), (6, 25)
+KEPT = (0.55, 0.9)
 
 
 def _gold(positions: np.ndarray) -> Atoms:
@@ -147,6 +152,41 @@ def _lift(upper: np.ndarray, lower: np.ndarray) -> float:
         if near.any():
             lift = max(lift, float((apart[near, 2] + np.sqrt(room[near])).max()))
     return lift
+
+
+@cache
+def _facets() -> np.ndarray:
+    """Unit normals (74, 3) of all faces of the families."""
+    signs = np.array(list(itertools.product((1, -1), repeat=3)))
+    normals = np.unique(
+        [sign * np.array(order) for each in FACETS for order in itertools.permutations(each) for sign in signs], axis=0
+    )
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def _between(normals: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """Gauge of the body between planes (N, 3) at random distances."""
+    distances = rng.uniform(*DISTANCES, len(normals))
+    return lambda r: (r @ normals.T / distances).max(axis=1)
+
+
+def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
+    """A particle of no shape: a third each between random planes, between random facets, and broken.
+
+    Broken ones are one of the five shapes with 10 to 45 % of the atoms cut off by one to four random planes, and
+    smaller by that. No atom of the others lies further out than 1.25 times the limit of a plane's distance.
+    """
+    kind = ("planes", "facets", "broken")[rng.integers(3)]
+    if kind == "facets":
+        normals = rng.choice(_facets(), rng.integers(*FACET_PLANES), replace=False)
+    else:
+        normals = rng.standard_normal((rng.integers(*(CUTS if kind == "broken" else PLANES)), 3))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    gauge = _between(normals, rng)
+    if kind == "broken":
+        whole = known(size_A, rng).positions
+        return _gold(whole[np.argsort(gauge(whole))[: round(len(whole) * rng.uniform(*KEPT))]])
+    return _crystal(lambda r: np.maximum(gauge(r), np.linalg.norm(r, axis=1) / ROUND), size_A, rng.random(3))
 
 
 def carbon(size_A: float, rng: np.random.Generator) -> Atoms:

@@ -27,6 +27,7 @@ REASONS = {
     "classes": "its features are those of none of the five shapes",
     "neighbours": "no training image has features like it",
     "texture": "its texture is not that of the training images",
+    "shape": "it is more like irregular particles than like the five shapes",
     "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
     "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
     "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
@@ -49,7 +50,7 @@ class Judgement:
     members
         Whether each shape is in the set (G, 5); a particle with none is refused.
     surprises
-        (G, 7), by the components of :class:`nanoshape_lib.novelty.Novelty`.
+        (G, 8), by the components of :class:`nanoshape_lib.novelty.Novelty`.
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
     """

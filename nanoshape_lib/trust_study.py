@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from nanoshape_lib import strangers
@@ -28,6 +30,8 @@ from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
+from nanoshape_lib.shape_check import ShapeCheck
+from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_shape_check
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
 from nanoshape_lib.store import Store
@@ -45,15 +49,16 @@ FRINGES = 0.25
 
 
 class Sizes(NamedTuple):
-    """Exit waves of training, calibration, test, each kind of stranger and the check; images of a series.
+    """Exit waves of training, calibration, test, each kind of stranger and the two checks; images of a series.
 
-    The last is how often the check goes through its images.
+    The last is how often the spectral check goes through its images.
     """
 
     known: int = 1200
     held: int = 4000
     test: int = 3200
     strangers: int = 100
+    exposed: int = 3200
     series: int = 4
     check: int = 10_500
     epochs: int = 38
@@ -111,7 +116,7 @@ def _kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
         return dict(file)
 
 
-def learned_check(
+def learned_spectral_check(
     design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path, device: str
 ) -> tuple[SpectralCheck, dict]:
     """The spectral check for images at drawn settings, and the hardware on which it learned.
@@ -138,6 +143,25 @@ def learned_check(
     about = json.loads(str(kept.pop("hardware")))
     check.load_state_dict({name: torch.as_tensor(each) for name, each in kept.items()})
     return check, about
+
+
+def learned_shape_check(
+    network: nn.Module, design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path
+) -> ShapeCheck:
+    """The shape check for images at drawn settings, with its waves kept in the folder that networks share."""
+
+    def looked(first: int) -> dict[str, np.ndarray]:
+        numbers = range(first, min(first + CHUNK, sizes.exposed))
+        name = f"exposed-{numbers.start}-{numbers.stop}.npz"
+        waves = ExposedWaves(**_kept(shared / name, lambda: exposed_waves(design, numbers)._asdict()))
+        views = look(network, exposed_images(waves, design, draw, sizes.series, first), progress="irregular particles")
+        return vars(views) | {"irregular": np.repeat(waves.irregular, sizes.series)}
+
+    firsts = range(0, sizes.exposed, CHUNK)
+    parts = [_kept(folder / f"exposed-{first}.npz", partial(looked, first)) for first in firsts]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    irregular = joined.pop("irregular")
+    return fit_shape_check(Views(**joined), irregular)
 
 
 def trust_study(
@@ -185,8 +209,8 @@ def trust_study(
     def kept_in(name: str, inputs: str, *modules: str) -> Path:
         return cache / f"{name}-{_short_hash(code_hash(*modules) + inputs)}"
 
-    shared = kept_in("waves", asked, "nanoshape_lib.strangers", "nanoshape_lib.strained")
-    own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.views", "nanoshape_lib.strangers")
+    shared = kept_in("waves", asked, "nanoshape_lib.strained", "nanoshape_lib.shape_training")
+    own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.shape_training")
     checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.check_training")
 
     def seen(name: str, images: ImageSet) -> Seen:
@@ -216,9 +240,10 @@ def trust_study(
         for kind in strangers.KINDS
     }
 
-    check, check_hardware = learned_check(store.design, draw, sizes, shared, checked, device)
+    shape_check = learned_shape_check(network, store.design, draw, sizes, shared, own)
+    check, check_hardware = learned_spectral_check(store.design, draw, sizes, shared, checked, device)
     labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
-    trust = calibrate(known.views, labels[0], check, held.views, held.images.images, labels[1], series)
+    trust = calibrate(known.views, labels[0], shape_check, check, held.views, held.images.images, labels[1], series)
     save_trust(trust, weights)
 
     held, test = (each.measured(trust) for each in (held, test))

@@ -5,13 +5,14 @@ import pytest
 import torch
 from ase import Atoms
 from ase.cluster import Decahedron
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull, cKDTree
 
 from nanoshape_lib import other_particles, strangers
+from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.imaging import form_images
-from nanoshape_lib.other_particles import decahedron, metal, pair, rod, sphere, truncated_cube, twin
+from nanoshape_lib.other_particles import decahedron, irregular, metal, pair, rod, sphere, truncated_cube, twin
 from nanoshape_lib.ranges import centre, form_at
 from nanoshape_lib.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
@@ -24,6 +25,7 @@ from nanoshape_lib.shapes import (
     neighbour_distances,
     volume_equivalent_diameter,
 )
+from nanoshape_lib.substrate import FIELD_A
 
 SIZES = (40, 55, 75)
 
@@ -117,6 +119,21 @@ def test_a_pair_touches_and_overlaps_along_the_beam(rng):
         bonds = neighbour_distances(atoms)
         assert bonds.min() > 0.94 * GOLD_NEIGHBOUR_DISTANCE_A, "icosahedra have bonds a few per cent shorter"
         assert np.ptp(atoms.positions[:, :2], axis=0).max() < 124
+
+
+def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_strangers(rng):
+    sizes, regular = [], {len(make(size_A, rng)) for make in (truncated_cube, decahedron, twin) for size_A in SIZES}
+    for number in range(60):
+        size_A = SIZES[number % 3]
+        atoms = irregular(size_A, rng)
+        assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A
+        assert len(atoms) not in regular
+        # The hull through the outermost atoms is half a layer too small all around, and a dent would be filled by it.
+        hull, filled = ConvexHull(atoms.positions), len(atoms) * GOLD_ATOMIC_VOLUME_A3
+        layer = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
+        assert hull.volume < 1.02 * filled < hull.volume + hull.area * layer
+        sizes.append(atoms.info["size_A"] / size_A)
+    assert 0.5 < min(sizes) ** 3 < 0.9 and max(sizes) < 1.03, "some are broken, none is larger"
 
 
 @pytest.mark.parametrize(("symbol", "lattice_A"), [("Pt", 3.92), ("Pd", 3.89), ("Cu", 3.61), ("Ag", 4.09)])

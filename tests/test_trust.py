@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
-from nanoshape_lib import check_training, strangers
+from nanoshape_lib import check_training, shape_training, strangers
 from nanoshape_lib import trust_study as trust_study_module
 from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
 from nanoshape_lib.errors import NanoshapeError
@@ -25,12 +25,13 @@ from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.rarity import Rarity, Tail
 from nanoshape_lib.results import load_examples, load_results
+from nanoshape_lib.shape_training import exposed_images, exposed_waves, fit_shape_check
 from nanoshape_lib.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.study import STUDIES
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.trust_study import Sizes, trust_study
 from nanoshape_lib.trust_tables import auroc
-from nanoshape_lib.views import look, symmetries
+from nanoshape_lib.views import Views, look, symmetries
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 
@@ -184,7 +185,7 @@ def test_the_check_learns_contrast_from_few_images_and_how_little_it_knows_of_th
 @pytest.mark.parametrize("name", ["cnn6", "cnn6_ranges"])
 def test_the_shipped_check_reads_off_the_pixel_size(name):
     design, rng = load_profile("paper").dataset, np.random.default_rng(0)
-    check, found = load_trust(DATA / f"weights/{name}.safetensors").novelty.check, {}
+    check, found = load_trust(DATA / f"weights/{name}.safetensors").novelty.spectral_check, {}
     scenes = [strangers.make_scene("known", design, index) for index in range(4)]
     waves = [exit_wave(scene, design.microscope, design.fidelity) for scene in scenes]
     for pixels in (112, 128, 144):
@@ -195,6 +196,26 @@ def test_the_shipped_check_reads_off_the_pixel_size(name):
         assert size_A == pytest.approx(128 / pixels, rel=0.05)
     errors = np.concatenate([found[n].logarithms[:, 0] - np.log(128 / n) for n in found])
     assert (np.abs(errors) < 3 * np.concatenate([each.deviations[:, 0] for each in found.values()])).mean() > 0.9
+
+
+def test_the_shape_check_learns_the_odds_between_two_gaussians():
+    rng, apart = np.random.default_rng(0), np.array([1.5, -0.5, 0, 0, 1, 0, 0, 0.5])
+    irregular = rng.random(6000) < 0.5
+    values = rng.normal(size=(6000, 8)) + np.outer(irregular - 0.5, apart)
+    first, second = (Views(np.zeros((3000, 8, 5)), each[:, :5], each[:, 5:]) for each in (values[:3000], values[3000:]))
+    found = fit_shape_check(first, irregular[:3000]).log_odds(second)
+    expected = values[3000:] @ apart
+    assert np.corrcoef(found, expected)[0, 1] > 0.97 and np.polyfit(expected, found, 1)[0] == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["cnn6", "cnn6_ranges"])
+def test_the_shipped_shape_check_tells_irregular_particles_from_the_five_shapes(name):
+    design, weights = load_profile("paper").dataset, DATA / f"weights/{name}.safetensors"
+    unseen = range(10**6, 10**6 + 16)
+    exposed = exposed_waves(design, unseen)
+    images = exposed_images(exposed, design, as_designed(design), 2, 0)
+    odds = load_trust(weights).novelty.shape_check.log_odds(look(load_weights(weights)[0], images))
+    assert roc_auc_score(np.repeat(exposed.irregular, 2), odds) > 0.9
 
 
 def test_framing_crops_and_continues_periodically():
@@ -275,8 +296,9 @@ def test_a_calibration_survives_its_file_and_another_networks_is_refused(tmp_pat
     again = load_trust(weights)
     image = torch.randn(1, 128, 128)
     assert again.temperature == trust.temperature and again.calibrations[1].groups == trust.calibrations[1].groups
-    for first, second in zip(trust.novelty.check.estimate(image), again.novelty.check.estimate(image), strict=True):
-        assert (first == second).all()
+    views = look(PlainCNN(6).eval(), image)
+    for name, values in trust.novelty.measure(views, image).items():
+        assert (values == again.novelty.measure(views, image)[name]).all(), name
     shutil.copy(trust_file(WEIGHTS), trust_file(weights))
     with pytest.raises(NanoshapeError, match=r"is the calibration of other weights than other.safetensors"):
         load_trust(weights)
@@ -297,7 +319,7 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     weights = tmp_path / "net.safetensors"
     save_weights(PlainCNN(4).eval(), {"architecture": "cnn4"}, weights)
     monkeypatch.setattr(strangers, "KINDS", {name: strangers.KINDS[name] for name in ("known", "platinum")})
-    sizes = Sizes(known=15, held=5, test=5, strangers=3, series=2, check=6, epochs=2)
+    sizes = Sizes(known=15, held=5, test=5, strangers=3, exposed=8, series=2, check=6, epochs=2)
     novelty, coverage = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     assert novelty["auroc"].between(0, 1).all()
     assert set(novelty["kind"]) - {"platinum, fringes"} == {"known", "platinum", "platinum, none"}
@@ -306,10 +328,11 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     assert len(table) == len(novelty) and origin["sizes"]["check"] == 6
     assert Classifier(weights).classify(torch.randn(1, 128, 128))["known"].isin([True, False]).all()
     monkeypatch.setattr("nanoshape_lib.trust_study.look", None)
-    monkeypatch.setattr(strangers, "exit_wave", None)
+    for module in (strangers, shape_training):
+        monkeypatch.setattr(module, "exit_wave", None)
     again, _ = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     pd.testing.assert_frame_equal(again, novelty)
-    assert isinstance(load_trust(weights).novelty.check, SpectralCheck)
+    assert isinstance(load_trust(weights).novelty.spectral_check, SpectralCheck)
 
 
 def test_an_exposure_is_the_designs_image_in_the_middle_of_the_field_of_the_camera(tiny_store):
