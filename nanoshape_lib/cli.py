@@ -35,6 +35,8 @@ class _OneSentence(TyperGroup):
             message = _sentence(error)
         except NanoshapeError as error:
             message = str(error)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             message = f"{error.filename or 'a file'} cannot be used: {error.strerror or error}"
         typer.echo(f"Error: {message}", err=True)

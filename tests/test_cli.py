@@ -1,5 +1,6 @@
 """The commands that make, check and show data sets: what they print, what they refuse, how they exit."""
 
+import errno
 import json
 import shutil
 
@@ -144,6 +145,14 @@ def test_info_says_what_is_there_and_what_is_missing(copied):
         "validation: 5 waves on carbon 1, all done",
         "test: 5 waves on carbon 2, all done",
     ]
+
+
+def test_a_reader_of_the_output_that_leaves_is_no_error_of_a_file(copied, monkeypatch):
+    def leave(opened):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(summary, "store_lines", leave)
+    assert run("info", copied) == (1, [], [])
 
 
 def test_the_sheet_shows_one_image_of_each_shape_at_the_middle_defocus(tiny_design, tiny_store, tmp_path, monkeypatch):
