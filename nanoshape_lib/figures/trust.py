@@ -1,14 +1,18 @@
-"""Figures about trust: strangers told apart, coverage of the sets, where a network looks."""
+"""Figures about trust: strangers, how well they are told apart, coverage of the sets, where a network looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ase import Atoms
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from scipy.spatial import cKDTree
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
+from nanoshape_lib.figures.structures import GALLERY_VIEW, blank, shade
+from nanoshape_lib.shapes import GOLD_NEIGHBOUR_DISTANCE_A
 
 TOGETHER, FIRST = "all together", "#4b2991"
 METHODS: dict[str, tuple[str, str, str]] = {
@@ -21,12 +25,37 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "lattice": ("lattice", "P", "#0072B2"),
     "element": ("element", "X", "#882255"),
 }
+BOND_A, INSIDE = 1.2 * GOLD_NEIGHBOUR_DISTANCE_A, 12
 SETS = {
     "refusing": (FIRST, "o"),
     "least ambiguous": ("#009E73", "s"),
     "adaptive, randomised": ("#E69F00", "^"),
     "adaptive, never empty": (QUIET, "D"),
 }
+
+
+@styled
+def particle_rows(rows: Mapping[str, Sequence[tuple[str, Atoms]]]) -> Figure:
+    """Particles by the atoms of their surface, brighter where nearer: one row under each heading.
+
+    Parameters
+    ----------
+    rows
+        By heading, what stands above each particle, and the particle; all are drawn at one scale.
+    """
+    fig = plt.figure(figsize=(7.2, 1.55 * len(rows)))
+    half_width_A = max(np.linalg.norm(atoms.positions, axis=1).max() for row in rows.values() for _, atoms in row)
+    for part, (heading, particles) in zip(fig.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
+        part.suptitle(heading, x=0.01, ha="left", fontsize=9)
+        for ax, (name, atoms) in zip(part.subplots(1, len(particles), squeeze=False)[0], particles, strict=True):
+            neighbours = cKDTree(atoms.positions).query_ball_point(atoms.positions, BOND_A, return_length=True) - 1
+            seen = atoms.positions[neighbours < INSIDE] @ GALLERY_VIEW.T
+            x, y, height = seen[np.argsort(seen[:, 2])].T
+            colours = shade(FIRST, np.interp(height, [height[0], height[-1]], [0, 1]))
+            ax.scatter(x, y, s=6, c=colours, lw=0, rasterized=True)
+            ax.set_title(name, fontsize=7)
+            blank(ax, half_width_A)
+    return fig
 
 
 @styled
