@@ -31,10 +31,8 @@ class _OneSentence(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except ValidationError as error:
-            message = _sentence(error)
-        except NanoshapeError as error:
-            message = str(error)
+        except (ValidationError, NanoshapeError) as error:
+            message = _sentence(error) if isinstance(error, ValidationError) else str(error)
         except BrokenPipeError:
             raise
         except OSError as error:

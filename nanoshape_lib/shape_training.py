@@ -6,14 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nanoshape_lib import rotations
 from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.other_particles import irregular, known
 from nanoshape_lib.shape_check import ShapeCheck, values_of
-from nanoshape_lib.strangers import lay
+from nanoshape_lib.strangers import turned_wave
 from nanoshape_lib.views import Views
 
 EPOCHS, STEP_IMAGES, RATE = 20, 256, 1e-3
@@ -31,10 +29,8 @@ def exposed_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> Expos
 
     def make(number: int) -> np.ndarray:
         rng = np.random.default_rng((seed, number, 2))
-        particle = (irregular if number % 2 else known)(design.sizes_A[number // 2 % len(design.sizes_A)], rng)
-        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
-        wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
-        return np.stack([wave.real, wave.imag]).astype(np.float16)
+        build = irregular if number % 2 else known
+        return turned_wave(build(design.sizes_A[number // 2 % len(design.sizes_A)], rng), design, rng)
 
     waves = on_all_cores(make, numbers, "irregular particles")
     return ExposedWaves(np.stack(waves), np.array([number % 2 == 1 for number in numbers]))

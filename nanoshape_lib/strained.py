@@ -6,12 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import atomic_numbers
 
-from nanoshape_lib import rotations
 from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.other_particles import stretched
-from nanoshape_lib.strangers import lay
+from nanoshape_lib.strangers import turned_wave
 
 RATIOS = (0.84, 1.09)
 ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")
@@ -36,10 +34,8 @@ def strained_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> Stra
         ratio = 1.0 if rng.random() < SHARE_USUAL_LATTICE else math.exp(rng.uniform(*np.log(RATIOS)))
         symbol = "Au" if rng.random() < SHARE_GOLD else str(rng.choice(ELEMENTS))
         particle = stretched(design.sizes_A[number % len(design.sizes_A)], ratio, symbol, rng)
-        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
-        wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
         logarithms = np.log([ratio, atomic_numbers[symbol] / atomic_numbers["Au"]]).astype(np.float32)
-        return np.stack([wave.real, wave.imag]).astype(np.float16), logarithms
+        return turned_wave(particle, design, rng), logarithms
 
     made = on_all_cores(make, numbers, "stretched particles")
     return StrainedWaves(*(np.stack(each) for each in zip(*made, strict=True)))

@@ -115,6 +115,13 @@ def lay(particle: Atoms, design: DatasetDesign, blocks: tuple[int, ...], rng: np
     return deposit(particle, film, (x, y), downstream=design.beam == "particle first")
 
 
+def turned_wave(particle: Atoms, design: DatasetDesign, rng: np.random.Generator) -> np.ndarray:
+    """Exit wave (2, m, m), float16, of a particle turned at random and laid on a film of the training."""
+    particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
+    wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
+    return np.stack([wave.real, wave.imag]).astype(np.float16)
+
+
 def make_scene(kind: str, design: DatasetDesign, index: int) -> Scene:
     """Scene number ``index`` of a kind, on one of the films of the design's test set, of the design's sizes.
 

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
-from nanoshape_lib import check_training, shape_training, strangers
+from nanoshape_lib import check_training, strangers
 from nanoshape_lib import trust_study as trust_study_module
 from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
 from nanoshape_lib.errors import NanoshapeError
@@ -328,8 +328,7 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     assert len(table) == len(novelty) and origin["sizes"]["check"] == 6
     assert Classifier(weights).classify(torch.randn(1, 128, 128))["known"].isin([True, False]).all()
     monkeypatch.setattr("nanoshape_lib.trust_study.look", None)
-    for module in (strangers, shape_training):
-        monkeypatch.setattr(module, "exit_wave", None)
+    monkeypatch.setattr(strangers, "exit_wave", None)
     again, _ = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     pd.testing.assert_frame_equal(again, novelty)
     assert isinstance(load_trust(weights).novelty.spectral_check, SpectralCheck)
