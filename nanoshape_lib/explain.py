@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet
@@ -83,7 +83,7 @@ class Neighbours:
 
     def __init__(self, network: nn.Module, reference: ImageSet):
         self._network, self.reference = network, reference
-        self._features = look(network, reference.images, progress="reference images").features
+        self._features = torch.as_tensor(look(network, reference.images, progress="reference images").features)
 
     def find(self, images: Tensor, labels: np.ndarray, count: int = 3) -> pd.DataFrame:
         """The nearest images of a shape, by the cosine between penultimate features averaged over eight symmetries.
@@ -109,7 +109,8 @@ class Neighbours:
             If the reference has fewer images of a shape.
         """
         labels = np.asarray(labels)
-        features, known = look(self._network, images).features, self.reference.table["label"].to_numpy()
+        features = torch.as_tensor(look(self._network, images).features)
+        known = self.reference.table["label"].to_numpy()
         found = []
         for label in np.unique(labels):
             rows, asked = np.flatnonzero(known == label), np.flatnonzero(labels == label)
@@ -117,15 +118,14 @@ class Neighbours:
                 raise NanoshapeError(
                     f"count is {count}, but must be between 1 and {len(rows)}, the reference images of shape {label}"
                 )
-            search = NearestNeighbors(n_neighbors=count, metric="cosine").fit(self._features[rows])
-            distance, place = search.kneighbors(features[asked])
+            similarity, place = cosine_similarity(features[asked][:, None], self._features[rows], dim=2).topk(count)
             found.append(
                 pd.DataFrame(
                     {
                         "image": np.repeat(asked, count),
                         "rank": np.tile(np.arange(1, count + 1), len(asked)),
-                        "similarity": 1 - distance.ravel(),
-                        "row": rows[place.ravel()],
+                        "similarity": similarity.flatten().numpy(),
+                        "row": rows[place.flatten().numpy()],
                     }
                 )
             )
