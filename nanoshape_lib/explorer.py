@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from ase import Atoms
-from scipy.signal import resample
 from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 from torch import nn
@@ -252,6 +251,8 @@ class ExplorerModel:
             return None
         for axis in (1, 2):
             if images.shape[axis] != IMAGE_PIXELS:
+                from scipy.signal import resample  # most of a second that other cameras alone need
+
                 images = resample(images, IMAGE_PIXELS, axis=axis)
         with _THREADS.limit(limits=1):
             logits = predict(self.classifier.network, standardise(torch.as_tensor(images)))
