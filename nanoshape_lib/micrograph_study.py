@@ -1,8 +1,10 @@
 """How well the particles of whole micrographs are found and named, at settings that the networks are not told."""
 
+import contextlib
+import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,22 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from nanoshape_lib.calibration import trust_file
 from nanoshape_lib.cleaning import clean
 from nanoshape_lib.cropping import crop
 from nanoshape_lib.finding import find
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.micrographs import Micrograph, MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.results import RESULTS, hardware, save_results
+from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.results import RESULTS, hardware, load_results, save_results
+from nanoshape_lib.scale import NoLattice, estimate_pixel_size
 from nanoshape_lib.shapes import Shape
-from nanoshape_lib.trust import Classifier
+from nanoshape_lib.trust import DEVIATIONS, SHOWN, Classifier
 
 NAME = "micrographs"
+METALS, METALS_NAME, METALS_SEED = ("Au", "Pt", "Pd", "Cu"), "metals", 5000
+"""Of the micrographs in several metals, which one network names."""
 TILES, PARTICLES, DOSE_E_A2 = 4, 12, 300.0
 BLOCKS = (6, 7)
 """The films of the test set."""
@@ -82,7 +89,7 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
     DataFrame
         One row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a box
         that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
-        ``known`` and ``ood_score``.
+        ``known``, ``ood_score`` and the columns ``shown_`` of :meth:`nanoshape_lib.trust.Classifier.classify`.
     """
     image, pixel_A, truth = clean(micrograph.image).image, micrograph.pixel_size_A, micrograph.truth
     boxes = find(image, pixel_A)
@@ -111,7 +118,7 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
                     "predicted": titles.index(answer["predicted"]),
                     "set_size": answer["set"].count("|") + bool(answer["set"]),
                     "known": answer["known"],
-                    "ood_score": answer["ood_score"],
+                    **{column: answer[column] for column in ("ood_score", *SHOWN, *DEVIATIONS)},
                 }
             )
         for particle in set(range(len(truth))) - taken:
@@ -121,46 +128,66 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
 
 
 def micrograph_study(
-    weights: Mapping[str, Path], count: int = 40, folder: Path = RESULTS, seed: int = 0
+    weights: Mapping[str, Path],
+    count: int = 40,
+    folder: Path = RESULTS,
+    seed: int = 0,
+    metals: Sequence[str] = ("Au",),
+    name: str = NAME,
 ) -> pd.DataFrame:
-    """Take micrographs, find and name their particles, and write the table ``micrographs``.
+    """Take micrographs, find and name their particles, and write a table after each; those it already has are kept.
 
     Parameters
     ----------
     weights
         Weights files by the names they shall have in the table, their calibrations beside them.
     count
-        How many micrographs, of 12 particles each.
+        How many micrographs of each metal, of 12 particles each.
     folder
         Where the table goes.
     seed
         Of the first micrograph.
+    metals
+        Symbols of the metals; in each, the same particles are taken with the same settings.
+    name
+        Of the table.
 
     Returns
     -------
     DataFrame
-        See :func:`name_particles`; with ``micrograph``, ``defocus_A``, ``pixel_size_A``, ``Cs_A`` and ``mtf_c2``.
+        See :func:`name_particles`; with ``metal``, ``micrograph``, ``defocus_A``, ``pixel_size_A``, ``Cs_A`` and
+        ``mtf_c2``, and the pixel size from rings ``ring_A`` with its uncertainty ``ring_sd_A``, empty if there is none.
     """
-    start, tables = time.monotonic(), []
-    classifiers = {name: Classifier(path) for name, path in weights.items()}
-    for number in tqdm(range(seed, seed + count), desc="micrographs", unit="micrograph"):
-        design = draw_design(number)
-        about: dict[str, Any] = {"micrograph": number, "defocus_A": design.defocus_A}
-        about |= {"pixel_size_A": design.detector.pixel_size_A, "Cs_A": design.microscope.Cs_A}
-        table = name_particles(take(design), classifiers)
-        tables.append(table.assign(**about, mtf_c2=design.detector.mtf_c2))
-    result = pd.concat(tables, ignore_index=True)
+    start, result, hours = time.monotonic(), pd.DataFrame(), 0.0
     origin = {
-        "micrographs": count,
         "particles": PARTICLES,
         "dose_e_A2": DOSE_E_A2,
         "weights": {name: path.name for name, path in weights.items()},
-        "hours": round((time.monotonic() - start) / 3600, 3),
+        "trust_sha256": {name: file_sha256(trust_file(path)) for name, path in weights.items()},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
         "code": code_hash("nanoshape_lib.micrograph_study"),
     }
-    save_results(NAME, result, origin, folder)
+    if (folder / f"{name}.json").is_file():
+        earlier, about = load_results(name, folder)
+        if all(about.get(key) == origin[key] for key in ("code", "trust_sha256")):
+            result, hours = earlier, about["hours"]
+    have = set(zip(result["metal"], result["micrograph"], strict=True)) if len(result) else set()
+    wanted = [each for each in itertools.product(metals, range(seed, seed + count)) if each not in have]
+    classifiers = {name: Classifier(path) for name, path in weights.items()}
+    for metal, number in tqdm(wanted, desc="micrographs", unit="micrograph"):
+        design = draw_design(number).model_copy(update={"metal": metal})
+        about = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
+        about |= {"pixel_size_A": design.detector.pixel_size_A, "Cs_A": design.microscope.Cs_A}
+        micrograph = take(design)
+        table = name_particles(micrograph, classifiers)
+        with contextlib.suppress(NoLattice):
+            ring = estimate_pixel_size(clean(micrograph.image).image, micrograph.pixel_size_A)
+            about |= {"ring_A": ring.pixel_size_A, "ring_sd_A": ring.uncertainty_A}
+        result = pd.concat([result, table.assign(**about, mtf_c2=design.detector.mtf_c2)], ignore_index=True)
+        taken = {"micrographs": len(result.groupby(["metal", "micrograph"]))}
+        spent = {"hours": round(hours + (time.monotonic() - start) / 3600, 3)}
+        save_results(name, result, origin | taken | spent, folder)
     return result
 
 

@@ -1,7 +1,7 @@
 """Synthetic micrographs: many particles on one carbon film, in a field larger than that of a single wave."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,12 @@ from nanoshape_lib.hrtem import FIDELITIES, exit_wave, fidelity, film_wave, four
 from nanoshape_lib.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.multislice import Grid, propagator, slices
+from nanoshape_lib.other_particles import lattice_ratio
 from nanoshape_lib.substrate import BLOCKS, FIELD_A, Placement, Scene, deposit, load_block
 
 SMALLEST_A, LARGEST_A = 40.0, 80.0
 NEAR_A = 12.0
 TRIES = 2000
-SPIKE_HEIGHTS = (5.0, 30.0)
 
 
 class MicrographDesign(BaseModel):
@@ -28,9 +28,9 @@ class MicrographDesign(BaseModel):
 
     The field is ``tiles x 128`` Å wide and periodic, and so is its carbon film, which is one block laid
     ``tiles x tiles`` times: a film of several blocks would have seams. ``gap_A`` is the least distance
-    between the circles around two particles; half of the particles are put within 12 Å of that. ``slope``
-    is the relative change of the illumination across the field along x and y, ``spikes`` the number of
-    pixels struck by x-rays.
+    between the circles around two particles; half of the particles are put within 12 Å of that. All are of one
+    ``metal``. ``slope`` is the relative change of the illumination across the field along x and y, ``spikes`` the
+    number of pixels struck by x-rays.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -39,6 +39,7 @@ class MicrographDesign(BaseModel):
     tiles: int = Field(4, ge=1, le=8)
     particles: int = Field(12, ge=1, le=200)
     gap_A: float = Field(6.0, ge=2.0, le=500.0)
+    metal: Literal["Au", "Ag", "Cu", "Pd", "Pt"] = "Au"
     block: int = Field(0, ge=0, lt=BLOCKS)
     defocus_A: float = Field(80.0, ge=-2000.0, le=2000.0)
     fidelity: str = "fast"
@@ -104,16 +105,16 @@ def place(design: MicrographDesign) -> pd.DataFrame:
     labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
     turns = rotations.random_rotations(design.particles, rng)
     rows: list[dict] = []
+    ratio = lattice_ratio(design.metal)
     for label, rotation in zip(labels[: design.particles].tolist(), turns, strict=True):
-        size_A, atoms = shapes.available_sizes(label, SMALLEST_A, LARGEST_A)[
-            rng.integers(len(shapes.available_sizes(label, SMALLEST_A, LARGEST_A)))
-        ]
-        across = shapes.build(label, size_A).positions @ rotation[:2].T
+        sizes = shapes.available_sizes(label, SMALLEST_A, LARGEST_A)
+        gold_A, atoms = sizes[rng.integers(len(sizes))]
+        across = ratio * shapes.build(label, gold_A).positions @ rotation[:2].T
         radius_A = float(np.linalg.norm(across, axis=1).max())
         x_A, y_A = _free_place(rows, radius_A, design, rng)
         psi, theta, phi = (float(angle) for angle in rotations.to_euler(rotation))
         rows.append(
-            {"label": label, "shape": shapes.Shape(label).title, "size_A": size_A, "atoms": atoms}
+            {"label": label, "shape": shapes.Shape(label).title, "size_A": ratio * gold_A, "atoms": atoms}
             | {"x_A": x_A, "y_A": y_A, "diameter_A": 2 * radius_A}
             | {"psi_deg": psi, "theta_deg": theta, "phi_deg": phi}
         )
@@ -151,12 +152,14 @@ def _free_place(
 
 def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene], list[tuple[int, int]]]:
     """Each particle on its part of the film, in a field of 128 Å, and that field's corner [Å]."""
-    rng = _generator(design, 1)
+    rng, ratio = _generator(design, 1), lattice_ratio(design.metal)
     scenes, corners = [], []
     for row in truth.to_dict("records"):
         corner = (math.floor(row["x_A"] - FIELD_A / 2), math.floor(row["y_A"] - FIELD_A / 2))
-        particle = shapes.build(row["label"], row["size_A"])
-        particle.positions = particle.positions @ rotations.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"]).T
+        particle = shapes.build(row["label"], row["size_A"] / ratio)
+        particle.symbols[:] = design.metal
+        turn = rotations.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"])
+        particle.positions = ratio * particle.positions @ turn.T
         shift = (row["x_A"] - FIELD_A / 2 - corner[0], row["y_A"] - FIELD_A / 2 - corner[1])
         roll = (-corner[0] % int(FIELD_A), -corner[1] % int(FIELD_A))
         scenes.append(deposit(shake(particle, rng), Placement(design.block, roll), shift))

@@ -201,8 +201,15 @@ def stretched(size_A: float, ratio: float, symbol: str, rng: np.random.Generator
     return Atoms(f"{symbol}{len(gold)}", positions=gold.positions * ratio, info=info)
 
 
-def metal(symbol: str) -> Builder:
-    """Builder of the five shapes in another fcc metal, with the lattice constant that ASE lists."""
+def lattice_ratio(symbol: str) -> float:
+    """Lattice constant of an fcc metal over gold's, as ASE lists it."""
+    if symbol == "Au":
+        return 1.0
     lattice_A: float = reference_states[atomic_numbers[symbol]]["a"]  # type: ignore
-    ratio = lattice_A / GOLD_LATTICE_CONSTANT_A
+    return lattice_A / GOLD_LATTICE_CONSTANT_A
+
+
+def metal(symbol: str) -> Builder:
+    """Builder of the five shapes in another fcc metal."""
+    ratio = lattice_ratio(symbol)
     return lambda size_A, rng: stretched(size_A, ratio, symbol, rng)

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from nanoshape_lib.cleaning import clean
+from nanoshape_lib.consensus import consensus, sentences
 from nanoshape_lib.cropping import crop
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.finding import COLUMNS, check, find
@@ -85,7 +86,7 @@ def analyse(
     loaded = load(path, pixel_size_A)
     cleaned = [clean(image) for image in loaded.images]
     notes = loaded.notes + tuple(_cleaning_notes(cleaned))
-    micrograph, _ = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
+    micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
     images, pixel_A = micrograph.images, micrograph.pixel_size_A
     assert pixel_A is not None
     mean = images.mean(axis=0) if len(images) > 1 else images[0]
@@ -104,6 +105,8 @@ def analyse(
     table = said.rename(columns={"group": "particle"})
     for place, name in enumerate(("row", "column", "diameter_A"), 1):
         table.insert(place, name, usable[name])
+    doubts = sentences(consensus(table, pixel_A, ring), pixel_A, display(path))
+    micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
     return Analysis(micrograph, boxes, crops, table)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nanoshape_lib.campaign import best_study, trainings_study
 from nanoshape_lib.controls import controls_study
-from nanoshape_lib.micrograph_study import micrograph_study
+from nanoshape_lib.micrograph_study import METALS, METALS_NAME, METALS_SEED, micrograph_study
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.studies import Run, architecture_runs, sampling_runs
 from nanoshape_lib.transfer import ablation_study, transfer_study
@@ -25,7 +25,10 @@ def _trainings(name: str, runs: Callable[[Profile], list[Run]]) -> Study:
 
 def _micrographs(profile: Profile, deadline: float, folder: Path, weights: Path) -> tuple[int, int]:
     files = {name: weights / f"{name}.safetensors" for name in ("cnn6", "cnn6_ranges")}
-    taken = micrograph_study(files, folder=folder)["micrograph"].nunique()
+    gold = micrograph_study(files, folder=folder)
+    ranges = {"cnn6_ranges": files["cnn6_ranges"]}
+    metals = micrograph_study(ranges, folder=folder, seed=METALS_SEED, metals=METALS, name=METALS_NAME)
+    taken = sum(len(table.groupby(["metal", "micrograph"])) for table in (gold, metals))
     return taken, taken
 
 

@@ -35,6 +35,9 @@ REASONS = {
 
 USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, atomic_numbers["Au"]])
 """What the check finds in the training images, in the order of QUANTITIES."""
+SHOWN = ("shown_pixel_ratio", "shown_lattice_A", "shown_atomic_number")
+"""Columns of what it finds in others, in the same order."""
+DEVIATIONS = tuple(f"{name}_sd" for name in SHOWN)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Judgement:
         (G, 8), by the components of :class:`nanoshape_lib.novelty.Novelty`.
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
+    deviations
+        Their standard deviations (G, 3): those of a single image, since images of one particle err alike.
     """
 
     probabilities: np.ndarray
@@ -60,6 +65,7 @@ class Judgement:
     members: np.ndarray
     surprises: np.ndarray
     shown: np.ndarray
+    deviations: np.ndarray
 
 
 def judge(
@@ -97,7 +103,8 @@ def judge(
         levels = nonconformity(probabilities[here], rarity.rarity(scores[here]))
         members[here] = levels <= calibration.level(coverage)
     shown = np.exp(np.stack([values[name][:, 0] / values[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
-    return Judgement(probabilities, scores, members, surprises, shown)
+    deviations = shown * np.stack([values[name][:, 1] ** -0.5 for name in QUANTITIES], axis=1)
+    return Judgement(probabilities, scores, members, surprises, shown, deviations)
 
 
 class Classifier:
@@ -151,7 +158,9 @@ class Classifier:
         DataFrame
             One row a particle in the order of appearance: ``group``, ``images``, ``p_cube`` to
             ``p_icosahedron``, ``predicted``, ``set`` (titles joined by `` | ``, empty if refused), ``ood_score``
-            (the greater, the stranger), ``known``, and ``reason``, a sentence if it is refused.
+            (the greater, the stranger), ``known``, and ``reason``, a sentence if it is refused. Then what the
+            spectral check finds: ``shown_pixel_ratio`` (size of the pixels over 1 Å), ``shown_lattice_A`` (if they are
+            1 Å) and ``shown_atomic_number``, each with its standard deviation, ``_sd``.
 
         Raises
         ------
@@ -170,9 +179,9 @@ class Classifier:
         for network, trust in self._members:
             views = look(network, images)
             said.append(judge(trust, views.logits, trust.novelty.measure(views, images), place, self.coverage))
-        probabilities, votes, surprises, shown = (
+        probabilities, votes, surprises, shown, deviations = (
             np.mean([getattr(each, name) for each in said], axis=0)
-            for name in ("probabilities", "members", "surprises", "shown")
+            for name in ("probabilities", "members", "surprises", "shown", "deviations")
         )
         members = votes > 0.5
         titles = [shape.title for shape in Shape]
@@ -181,7 +190,7 @@ class Classifier:
         ]
         table = pd.DataFrame({"group": names, "images": np.bincount(place)})
         table[CLASSES] = probabilities
-        return table.assign(
+        table = table.assign(
             predicted=[titles[i] for i in probabilities.argmax(axis=1)],
             set=sets,
             ood_score=np.mean([each.strangeness for each in said], axis=0),
@@ -191,6 +200,8 @@ class Classifier:
                 for chosen, row, spectrum in zip(sets, surprises, shown, strict=True)
             ],
         )
+        table[[*SHOWN, *DEVIATIONS]] = np.hstack([shown, deviations])
+        return table
 
 
 def _reason(surprises: np.ndarray, shown: np.ndarray) -> str:

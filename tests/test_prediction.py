@@ -163,3 +163,21 @@ def test_the_study_writes_its_table(tmp_path, monkeypatch, micrograph):
     read = pd.read_csv(tmp_path / "micrographs.csv")
     assert len(read) == len(table)
     assert json.loads((tmp_path / "micrographs.json").read_text())["dose_e_A2"] == 300
+
+
+def test_the_study_goes_on_where_it_stopped_and_begins_anew_with_other_code(tmp_path, monkeypatch, micrograph):
+    taken = []
+
+    def note(design):
+        taken.append((design.metal, design.seed))
+        return micrograph
+
+    monkeypatch.setattr("nanoshape_lib.micrograph_study.take", note)
+    first = micrograph_study({"ours": WEIGHTS}, 1, tmp_path)
+    both = micrograph_study({"ours": WEIGHTS}, 1, tmp_path, metals=("Au", "Pt"))
+    assert taken == [("Au", 0), ("Pt", 0)]
+    pd.testing.assert_frame_equal(both.iloc[: len(first)], first, check_dtype=False, rtol=1e-5)
+    assert json.loads((tmp_path / "micrographs.json").read_text())["micrographs"] == 2
+    monkeypatch.setattr("nanoshape_lib.micrograph_study.code_hash", lambda module: "other")
+    assert len(micrograph_study({"ours": WEIGHTS}, 1, tmp_path)) == len(first)
+    assert len(taken) == 3

@@ -11,6 +11,7 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import FIDELITIES, exit_wave, film_wave, shake
 from nanoshape_lib.images import Micrograph
 from nanoshape_lib.imaging import focal_series
+from nanoshape_lib.micrograph_study import draw_design, take
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.scale import RING_111_A, NoLattice, check, estimate_pixel_size, settle
 from nanoshape_lib.spots import find_spots
@@ -181,6 +182,22 @@ def test_platinum_is_told_from_gold_by_the_lattice_of_all_particles():
     note = check(found, 0.5, "a.tif")
     assert note is not None and float(re.search(r"constant is (\S+) Å", note)[1]) == pytest.approx(3.92, abs=0.03)
     assert check(replace(found, uncertainty_A=0.01), 0.5, "a.tif") is None, "not if the lattice is that uncertain"
+
+
+def test_an_expected_size_decides_between_two_that_fit_about_equally_well():
+    for metal, ratio in (("Au", 1.0), ("Pt", 4.078 / 3.92)):
+        micrograph = take(draw_design(2014).model_copy(update={"metal": metal}))
+        with pytest.raises(NoLattice, match="about equally well"):
+            estimate_pixel_size(micrograph.image)
+        found = estimate_pixel_size(micrograph.image, 0.64)
+        assert found.pixel_size_A / micrograph.pixel_size_A == pytest.approx(ratio, abs=0.01)
+        with pytest.raises(NoLattice, match="about equally well"):
+            estimate_pixel_size(micrograph.image, 0.3)
+
+
+def test_an_expected_size_does_not_hide_a_lattice_that_is_plain_to_see(waves):
+    images = _field(waves, 256, 80.0, 500.0, 3)
+    assert estimate_pixel_size(images, 0.4) == estimate_pixel_size(images, 0.7) == estimate_pixel_size(images)
 
 
 def test_without_a_lattice_a_given_pixel_size_stays_and_a_missing_one_is_an_error():
