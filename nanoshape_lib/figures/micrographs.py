@@ -10,11 +10,18 @@ from matplotlib.patches import Rectangle
 
 from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, stamp, styled
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.other_particles import lattice_ratio
+from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 
 LARGEST_SHOWN = 1024
 BY_TITLE = {shape.title: shape for shape in Shape}
 REFUSED = "#555555"
+METALS = {
+    "Au": ("gold", "#B37400"),
+    "Pt": ("platinum", "#4b2991"),
+    "Pd": ("palladium", "#009E73"),
+    "Cu": ("copper", "#D55E00"),
+}
 SCALE_BARS_A = (10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -117,5 +124,51 @@ def particle_panels(crops: np.ndarray, why: Evidence, titles: Sequence[str], tex
         fourth.set_xlabel(f"{match.ncc:.2f}, {match.defocus_A:.0f} Å", fontsize=7.5)
     for ax, word in zip(axes[:, 0], ("image", "evidence", "most alike", "best match"), strict=True):
         ax.set_ylabel(word, color=QUIET)
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> Figure:
+    """The lattice constant that each micrograph shows, and how well its particles together tell the metal from gold.
+
+    Parameters
+    ----------
+    lattices
+        Of :func:`nanoshape_lib.metals.each_micrograph`.
+    told
+        Of :func:`nanoshape_lib.metals.told_by_count`.
+    text
+        A line below.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: one marker a micrograph with its standard uncertainty, full from rings and hollow from the fringes of the
+        single particles; bars are the true lattice constants. Right: bands are 95 % intervals over micrographs, and the
+        dotted line is asked for.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=(3, 2))
+    for place, (symbol, (name, colour)) in enumerate(METALS.items()):
+        part = lattices[lattices["metal"] == symbol]
+        x = place + np.linspace(-0.36, 0.36, len(part))
+        left.errorbar(x, part["lattice_A"], yerr=part["uncertainty_A"], fmt="none", ecolor=colour, elinewidth=0.6)
+        for ring, fill in ((True, colour), (False, "white")):
+            rows = (part["ring"] == ring).to_numpy()
+            left.plot(x[rows], part["lattice_A"][rows], "o", mec=colour, mfc=fill, ms=3.5)
+        true_A = lattice_ratio(symbol) * GOLD_LATTICE_CONSTANT_A
+        left.plot([place - 0.45, place + 0.45], [true_A, true_A], color=INK, lw=1)
+        line = told[told["metal"] == symbol]
+        if len(line):
+            counts = sorted(line["particles"], key=lambda count: (count == 0, count))
+            line = line.set_index("particles").loc[counts]
+            right.plot(range(len(line)), line["auroc"], "o-", color=colour, ms=4, label=name)
+            right.fill_between(range(len(line)), line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            right.set_xticks(range(len(line)), [str(count) if count else "all,\nrings" for count in counts])
+    left.set_xticks(range(len(METALS)), [name for name, _ in METALS.values()])
+    left.set_ylabel("lattice constant [Å]")
+    right.axhline(0.95, color=INK, ls=":", lw=1.2)
+    right.set(xlabel="particles taken together", ylabel="AUROC against gold", ylim=(0.5, 1.01))
+    right.legend(loc="lower right")
     stamp(fig, text)
     return fig
