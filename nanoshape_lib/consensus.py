@@ -60,7 +60,7 @@ def consensus(table: pd.DataFrame, pixel_size_A: float, ring: PixelSize | None =
     -------
     Consensus
         The particles' weights are one over the variances that the spectral check gives; the variance of the mean is one
-        over their sum (see any text on weighted means), and the square of :data:`SYSTEMATIC` is added to it.
+        over their sum, and the square of :data:`SYSTEMATIC` is added to it.
     """
     logs = np.log(table[list(SHOWN)].to_numpy() / USUAL)
     weights = (table[list(SHOWN)].to_numpy() / table[list(DEVIATIONS)].to_numpy()) ** 2

@@ -13,6 +13,12 @@ from nanoshape_lib.trust_tables import auroc
 
 COUNTS = (1, 2, 4, 8)
 KEYS = ["metal", "micrograph"]
+LATTICE = QUANTITIES.index("lattice")
+
+
+def found_particles(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of micrographs whose particle was found; others were missed, or are no particle."""
+    return table[table["found"] & (table["label"] >= 0)]
 
 
 def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
@@ -32,18 +38,17 @@ def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
         usual.
     """
     rows = []
-    for (metal, number), part in table[table["found"] & (table["label"] >= 0)].groupby(KEYS, sort=False):
+    for (metal, number), part in found_particles(table).groupby(KEYS, sort=False):
         about = part.iloc[0]
         pixel_A, ring = float(about["pixel_size_A"]), None
         if np.isfinite(about["ring_A"]):
             ring = PixelSize(float(about["ring_A"]), float(about["ring_sd_A"]), {})
         found = consensus(part, pixel_A, ring)
         said = sentences(found, pixel_A, "") or (ring is not None and check(ring, pixel_A, ""))
-        place = QUANTITIES.index("lattice")
-        lattice_A = GOLD_LATTICE_CONSTANT_A * float(np.exp(found.logarithms[place]))
+        lattice_A = GOLD_LATTICE_CONSTANT_A * float(np.exp(found.logarithms[LATTICE]))
         rows.append(
             {"metal": metal, "micrograph": number, "pixel_size_A": pixel_A, "lattice_A": lattice_A}
-            | {"uncertainty_A": lattice_A * float(found.uncertainties[place]), "ring": ring is not None}
+            | {"uncertainty_A": lattice_A * float(found.uncertainties[LATTICE]), "ring": ring is not None}
             | {"surprise": float(found.surprises.max()), "said": bool(said)}
         )
     return pd.DataFrame(rows)
@@ -67,11 +72,11 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     Returns
     -------
     DataFrame
-        ``metal``, ``particles`` (0: all, and the rings), ``auroc`` with its 95 % interval ``low`` to ``high`` over
-        micrographs, and ``micrographs``, those of the metal.
+        ``metal``, ``particles`` (in the order asked for, and 0 for all and the rings), ``auroc`` with its 95 % interval
+        ``low`` to ``high`` over micrographs, and ``micrographs``, those of the metal.
     """
     rng = np.random.default_rng(seed)
-    found = table[table["found"] & (table["label"] >= 0)].sample(frac=1, random_state=rng)
+    found = found_particles(table).sample(frac=1, random_state=rng)
     fewest = int(found.groupby(KEYS).size().min())
     scores: dict[tuple[int, str], list[list[float]]] = {}
     for (metal, _), part in found.groupby(KEYS, sort=False):

@@ -160,11 +160,9 @@ def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> 
         left.plot([place - 0.45, place + 0.45], [true_A, true_A], color=INK, lw=1)
         line = told[told["metal"] == symbol]
         if len(line):
-            counts = sorted(line["particles"], key=lambda count: (count == 0, count))
-            line = line.set_index("particles").loc[counts]
             right.plot(range(len(line)), line["auroc"], "o-", color=colour, ms=4, label=name)
             right.fill_between(range(len(line)), line["low"], line["high"], color=colour, alpha=0.15, lw=0)
-            right.set_xticks(range(len(line)), [str(count) if count else "all,\nrings" for count in counts])
+            right.set_xticks(range(len(line)), [str(count) if count else "all,\nrings" for count in line["particles"]])
     left.set_xticks(range(len(METALS)), [name for name, _ in METALS.values()])
     left.set_ylabel("lattice constant [Å]")
     right.axhline(0.95, color=INK, ls=":", lw=1.2)
