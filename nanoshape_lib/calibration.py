@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy.special import softmax
-from torch import Tensor
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import fit_temperature
@@ -19,7 +18,6 @@ from nanoshape_lib.rarity import Rarity, Tail, averaged
 from nanoshape_lib.shape_check import ShapeCheck
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
-from nanoshape_lib.views import Views
 
 SERIES = (1, 2, 4)
 SCALING_SHARE = 8
@@ -86,42 +84,42 @@ class Trust:
 
 
 def calibrate(
-    known: Views,
+    novelty: Novelty,
+    logits: np.ndarray,
+    values: dict[str, np.ndarray],
     labels: np.ndarray,
-    shape_check: ShapeCheck,
-    spectral_check: SpectralCheck,
-    held: Views,
-    images: Tensor,
-    held_labels: np.ndarray,
+    others: dict[str, np.ndarray],
+    kinds: np.ndarray,
     series: int,
 ) -> Trust:
-    """Calibrate from what a network makes of training images and of images that were held back.
+    """Calibrate from what a network makes of images that were held back from its training.
 
     An eighth of the held particles sets the temperature and the scales of strangeness; the others give the levels,
     so that these are of particles to which nothing was fitted.
 
     Parameters
     ----------
-    known, labels
-        Views of training images and their shapes (N,).
-    shape_check, spectral_check
-        The check of the shape, and that of pixel size, lattice and element.
-    held, images, held_labels
-        Views of images held back, the standardised images and their shapes, focal series one after another.
+    novelty
+        Fitted to training images.
+    logits, values, labels
+        Of images held back, focal series one after another: logits (N, symmetries, 5), what novelty measures of them,
+        and their shapes (N,).
+    others, kinds
+        What novelty measures of the images from which the weights are learned, focal series too, and the kind of each:
+        zero for the known.
     series
         Images in each focal series; decisions from 1, 2 and 4 of them are calibrated where that divides it.
     """
-    first = np.arange(len(held_labels)) // series % SCALING_SHARE == 0
-    single = held.logits[first].reshape(-1, len(Shape))
-    temperature = fit_temperature(single, np.repeat(held_labels[first], held.logits.shape[1]))
-    novelty = Novelty.fit(known, labels, shape_check, spectral_check)
-    values = novelty.measure(held, images)
-    logits = held.logits.mean(axis=1)
+    first = np.arange(len(labels)) // series % SCALING_SHARE == 0
+    single = logits[first].reshape(-1, len(Shape))
+    temperature = fit_temperature(single, np.repeat(labels[first], logits.shape[1]))
+    logits = logits.mean(axis=1)
     calibrations: dict[int, Calibration] = {}
     for count in (each for each in SERIES if series % each == 0):
         means = averaged(values, count)
-        truth, fits = held_labels[::count], first[::count]
-        rarity = Rarity.fit({name: each[fits] for name, each in means.items()})
+        truth, fits = labels[::count], first[::count]
+        scaled = {name: each[fits] for name, each in means.items()}
+        rarity = Rarity.fit(scaled, averaged(others, count), kinds[::count])
         probabilities = softmax(logits.reshape(-1, count, len(Shape)).mean(axis=1) / temperature, axis=1)
         levels = nonconformity(probabilities, rarity.rarity(rarity.score(means)))
         levels = levels[np.arange(len(truth)), truth][~fits].astype(np.float32)
@@ -150,7 +148,7 @@ def save_trust(trust: Trust, weights: Path) -> Path:
     for count, calibration in trust.calibrations.items():
         rarity = calibration.rarity
         arrays |= {f"{count}.tail.{name}": tail.known for name, tail in rarity.tails.items()}
-        arrays |= {f"{count}.scores": rarity.scores.known}
+        arrays |= {f"{count}.weights": rarity.weights, f"{count}.scores": rarity.scores.known}
         arrays |= {f"{count}.levels": calibration.levels, f"{count}.labels": calibration.labels}
     tensors |= {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in arrays.items()}
     about = {
@@ -194,7 +192,7 @@ def load_trust(weights: Path) -> Trust:
         calibrations = {}
         for count, groups in about["groups"].items():
             tails = {name: Tail(arrays[f"{count}.tail.{name}"]) for name in COMPONENTS}
-            rarity = Rarity(tails, Tail(arrays[f"{count}.scores"]))
+            rarity = Rarity(tails, arrays[f"{count}.weights"], Tail(arrays[f"{count}.scores"]))
             levels, labels = arrays[f"{count}.levels"], arrays[f"{count}.labels"]
             calibrations[int(count)] = Calibration(rarity, levels, labels, groups)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:

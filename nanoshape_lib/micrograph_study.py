@@ -82,7 +82,7 @@ def take(design: MicrographDesign) -> Micrograph:
 
 
 def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]) -> pd.DataFrame:
-    """What becomes of every particle of a micrograph, and of everything found that is none.
+    """What becomes of every particle of a cleaned micrograph, and of everything found that is none.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
         that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
         ``known``, ``ood_score`` and the columns ``shown_`` of :meth:`nanoshape_lib.trust.Classifier.classify`.
     """
-    image, pixel_A, truth = clean(micrograph.image).image, micrograph.pixel_size_A, micrograph.truth
+    image, pixel_A, truth = micrograph
     boxes = find(image, pixel_A)
     usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
     away = pixel_A * np.hypot(
@@ -179,15 +179,16 @@ def micrograph_study(
         design = draw_design(number).model_copy(update={"metal": metal})
         about = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
         about |= {"pixel_size_A": design.detector.pixel_size_A, "Cs_A": design.microscope.Cs_A}
-        micrograph = take(design)
+        taken = take(design)
+        micrograph = taken._replace(image=clean(taken.image).image)
         table = name_particles(micrograph, classifiers)
         with contextlib.suppress(NoLattice):
-            ring = estimate_pixel_size(clean(micrograph.image).image, micrograph.pixel_size_A)
+            ring = estimate_pixel_size(micrograph.image, micrograph.pixel_size_A)
             about |= {"ring_A": ring.pixel_size_A, "ring_sd_A": ring.uncertainty_A}
         result = pd.concat([result, table.assign(**about, mtf_c2=design.detector.mtf_c2)], ignore_index=True)
-        taken = {"micrographs": len(result.groupby(["metal", "micrograph"]))}
+        done = {"micrographs": len(result.groupby(["metal", "micrograph"]))}
         spent = {"hours": round(hours + (time.monotonic() - start) / 3600, 3)}
-        save_results(name, result, origin | taken | spent, folder)
+        save_results(name, result, origin | done | spent, folder)
     return result
 
 

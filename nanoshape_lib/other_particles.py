@@ -26,6 +26,8 @@ FACETS = ((1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (3, 1, 1))
 DISTANCES, ROUND = (0.6, 1.0), 1.25
 CUTS, PLANES, FACET_PLANES = (1, 5), (4, 13), (6, 25)
 KEPT = (0.55, 0.9)
+CUT_FAMILIES = ((1, 1, 0), (2, 1, 0), (2, 1, 1), (3, 1, 1))
+CUT_KEPT = (0.75, 0.97)
 
 
 def _gold(positions: np.ndarray) -> Atoms:
@@ -41,10 +43,15 @@ def _crystal(gauge: Callable[[np.ndarray], np.ndarray], size_A: float, centre: n
     corners = np.indices((2 * cells + 1,) * 3).reshape(3, -1).T - cells
     basis = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     positions = ((corners[:, None] + basis - centre) * GOLD_LATTICE_CONSTANT_A).reshape(-1, 3)
-    value = np.round(gauge(positions), 6)
-    order = np.argsort(value, kind="stable")
-    ends = np.flatnonzero(np.diff(value[order])) + 1
-    return _gold(positions[order[: ends[np.abs(ends - wanted).argmin()]]])
+    return _gold(positions[_innermost(gauge(positions), wanted)])
+
+
+def _innermost(values: np.ndarray, wanted: int) -> np.ndarray:
+    """Which atoms have the smallest values, about so many: those of one value go together."""
+    values = np.round(values, 6)
+    order = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(np.diff(values[order])) + 1
+    return order[: ends[np.abs(ends - wanted).argmin()]]
 
 
 def known(size_A: float, rng: np.random.Generator) -> Atoms:
@@ -155,11 +162,12 @@ def _lift(upper: np.ndarray, lower: np.ndarray) -> float:
 
 
 @cache
-def _facets() -> np.ndarray:
-    """Unit normals (74, 3) of all faces of the families."""
+def _facets(*families: tuple[int, int, int]) -> np.ndarray:
+    """Unit normals (N, 3) of all faces of some families."""
     signs = np.array(list(itertools.product((1, -1), repeat=3)))
     normals = np.unique(
-        [sign * np.array(order) for each in FACETS for order in itertools.permutations(each) for sign in signs], axis=0
+        [sign * np.array(order) for each in families for order in itertools.permutations(each) for sign in signs],
+        axis=0,
     )
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
@@ -178,7 +186,7 @@ def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
     """
     kind = ("planes", "facets", "broken")[rng.integers(3)]
     if kind == "facets":
-        normals = rng.choice(_facets(), rng.integers(*FACET_PLANES), replace=False)
+        normals = rng.choice(_facets(*FACETS), rng.integers(*FACET_PLANES), replace=False)
     else:
         normals = rng.standard_normal((rng.integers(*(CUTS if kind == "broken" else PLANES)), 3))
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -187,6 +195,30 @@ def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
         whole = known(size_A, rng).positions
         return _gold(whole[np.argsort(gauge(whole))[: round(len(whole) * rng.uniform(*KEPT))]])
     return _crystal(lambda r: np.maximum(gauge(r), np.linalg.norm(r, axis=1) / ROUND), size_A, rng.random(3))
+
+
+def cut(size_A: float, rng: np.random.Generator) -> Atoms:
+    """One of the five shapes whose edges or corners are cut off alike, 3 to 25 % of the atoms.
+
+    The cuts are all planes of one of the families (110), (210), (211) and (311), at one distance; of the first two if
+    it is a cube, along its edges, and across the corners or the edges if it is an icosahedron.
+    """
+    shape, kept = Shape(int(rng.integers(len(Shape)))), rng.uniform(*CUT_KEPT)
+    whole = shapes.build(shape, size_A / kept ** (1 / 3)).positions
+    if shape is Shape.ICOSAHEDRON:
+        normals = _icosahedral_axes(whole, edges=bool(rng.integers(2)))
+    else:
+        normals = _facets(CUT_FAMILIES[rng.integers(2 if shape is Shape.CUBE else len(CUT_FAMILIES))])
+    return _gold(whole[_innermost((whole @ normals.T).max(axis=1), round(kept * len(whole)))])
+
+
+def _icosahedral_axes(positions: np.ndarray, edges: bool) -> np.ndarray:
+    """Unit vectors from the centre of an icosahedron to its 12 corners or the middles of its 30 edges."""
+    axes = positions[np.argsort(np.linalg.norm(positions, axis=1))[-12:]]
+    if edges:
+        near = [pair for pair in itertools.combinations(axes, 2) if pair[0] @ pair[1] > 0]
+        axes = np.array([first + second for first, second in near])
+    return axes / np.linalg.norm(axes, axis=1, keepdims=True)
 
 
 def carbon(size_A: float, rng: np.random.Generator) -> Atoms:

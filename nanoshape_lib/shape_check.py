@@ -1,7 +1,8 @@
 """Whether a particle is like the five shapes at all: a regression on what a network makes of its image.
 
-It learns from the five shapes and from irregular particles (outlier exposure, Hendrycks, Mazeika & Dietterich 2019),
-see :func:`nanoshape_lib.other_particles.irregular`. None of the strangers that it is tested on is among these.
+It learns from the five shapes and from others (outlier exposure, Hendrycks, Mazeika & Dietterich 2019): irregular ones
+and those with their edges or corners cut off, see :func:`nanoshape_lib.other_particles.irregular` and
+:func:`nanoshape_lib.other_particles.cut`. None of the strangers that it is tested on is among these.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ HIDDEN = (256, 64)
 
 
 class ShapeCheck(nn.Module):
-    """Logarithm of the odds that a particle is irregular, from features and channels of :class:`Views`.
+    """Logarithm of the odds that a particle is none of the five, from features and channels of :class:`Views`.
 
     Parameters
     ----------

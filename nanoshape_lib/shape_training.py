@@ -1,4 +1,4 @@
-"""How the shape check learns: images of the five shapes and of irregular particles, and a likelihood."""
+"""How the shape check learns: images of the five shapes and of others, and a likelihood."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.other_particles import irregular, known
+from nanoshape_lib.other_particles import Builder, irregular, known
 from nanoshape_lib.shape_check import ShapeCheck, values_of
 from nanoshape_lib.strangers import turned_wave
 from nanoshape_lib.views import Views
@@ -18,21 +18,21 @@ EPOCHS, STEP_IMAGES, RATE = 20, 256, 1e-3
 
 
 class ExposedWaves(NamedTuple):
-    """Exit waves (N, 2, m, m), float16, and whether each is of an irregular particle (N,)."""
+    """Exit waves (N, 2, m, m), float16, and whether each is of none of the five shapes (N,)."""
 
     waves: np.ndarray
     irregular: np.ndarray
 
 
-def exposed_waves(design: DatasetDesign, numbers: range, seed: int = 0) -> ExposedWaves:
-    """Exit waves of new particles on the films of the training: the five shapes, and every other one irregular."""
+def exposed_waves(design: DatasetDesign, numbers: range, other: Builder = irregular, seed: int = 0) -> ExposedWaves:
+    """Exit waves of new particles on the films of the training: the five shapes, and every other one another."""
 
     def make(number: int) -> np.ndarray:
         rng = np.random.default_rng((seed, number, 2))
-        build = irregular if number % 2 else known
+        build = other if number % 2 else known
         return turned_wave(build(design.sizes_A[number // 2 % len(design.sizes_A)], rng), design, rng)
 
-    waves = on_all_cores(make, numbers, "irregular particles")
+    waves = on_all_cores(make, numbers, "exposed particles")
     return ExposedWaves(np.stack(waves), np.array([number % 2 == 1 for number in numbers]))
 
 
@@ -47,7 +47,7 @@ def exposed_images(exposed: ExposedWaves, design: DatasetDesign, draw: Draw, ser
 
 
 def fit_shape_check(views: Views, irregular: np.ndarray, epochs: int = EPOCHS, seed: int = 0) -> ShapeCheck:
-    """Learn from what a network makes of images (N), and whether each shows an irregular particle (N,)."""
+    """Learn from what a network makes of images (N), and whether each shows none of the five shapes (N,)."""
     values, truth = values_of(views), torch.as_tensor(irregular, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():

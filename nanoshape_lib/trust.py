@@ -27,7 +27,7 @@ REASONS = {
     "classes": "its features are those of none of the five shapes",
     "neighbours": "no training image has features like it",
     "texture": "its texture is not that of the training images",
-    "shape": "it is more like irregular particles than like the five shapes",
+    "shape": "it is more like irregular or cut particles than like the five shapes",
     "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
     "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
     "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
@@ -52,8 +52,8 @@ class Judgement:
         (G,), see :meth:`nanoshape_lib.rarity.Rarity.score`.
     members
         Whether each shape is in the set (G, 5); a particle with none is refused.
-    surprises
-        (G, 8), by the components of :class:`nanoshape_lib.novelty.Novelty`.
+    parts
+        What each component of :class:`nanoshape_lib.novelty.Novelty` adds to the square of that (G, 8).
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
     deviations
@@ -63,7 +63,7 @@ class Judgement:
     probabilities: np.ndarray
     strangeness: np.ndarray
     members: np.ndarray
-    surprises: np.ndarray
+    parts: np.ndarray
     shown: np.ndarray
     deviations: np.ndarray
 
@@ -94,17 +94,17 @@ def judge(
     values = {name: means(each) for name, each in values.items()}
     probabilities = softmax(means(logits.mean(axis=1)) / trust.temperature, axis=1)
     members = np.empty((len(sizes), len(Shape)), bool)
-    scores, surprises = np.empty(len(sizes)), np.empty((len(sizes), len(COMPONENTS)))
+    scores, shares = np.empty(len(sizes)), np.empty((len(sizes), len(COMPONENTS)))
     counts = np.array([max(count for count in trust.calibrations if count <= size) for size in sizes])
     for count in np.unique(counts):
         here, calibration = counts == count, trust.calibrations[count]
-        parts, rarity = {name: each[here] for name, each in values.items()}, calibration.rarity
-        surprises[here], scores[here] = rarity.surprises(parts), rarity.score(parts)
+        measured, rarity = {name: each[here] for name, each in values.items()}, calibration.rarity
+        shares[here], scores[here] = rarity.parts(measured), rarity.score(measured)
         levels = nonconformity(probabilities[here], rarity.rarity(scores[here]))
         members[here] = levels <= calibration.level(coverage)
     shown = np.exp(np.stack([values[name][:, 0] / values[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
     deviations = shown * np.stack([values[name][:, 1] ** -0.5 for name in QUANTITIES], axis=1)
-    return Judgement(probabilities, scores, members, surprises, shown, deviations)
+    return Judgement(probabilities, scores, members, shares, shown, deviations)
 
 
 class Classifier:
@@ -179,9 +179,9 @@ class Classifier:
         for network, trust in self._members:
             views = look(network, images)
             said.append(judge(trust, views.logits, trust.novelty.measure(views, images), place, self.coverage))
-        probabilities, votes, surprises, shown, deviations = (
+        probabilities, votes, parts, shown, deviations = (
             np.mean([getattr(each, name) for each in said], axis=0)
-            for name in ("probabilities", "members", "surprises", "shown", "deviations")
+            for name in ("probabilities", "members", "parts", "shown", "deviations")
         )
         members = votes > 0.5
         titles = [shape.title for shape in Shape]
@@ -197,16 +197,16 @@ class Classifier:
             known=members.any(axis=1),
             reason=[
                 "" if chosen else _reason(row, spectrum)
-                for chosen, row, spectrum in zip(sets, surprises, shown, strict=True)
+                for chosen, row, spectrum in zip(sets, parts, shown, strict=True)
             ],
         )
         table[[*SHOWN, *DEVIATIONS]] = np.hstack([shown, deviations])
         return table
 
 
-def _reason(surprises: np.ndarray, shown: np.ndarray) -> str:
+def _reason(parts: np.ndarray, shown: np.ndarray) -> str:
     """The sentence about what is strangest in a particle."""
-    component = COMPONENTS[surprises.argmax()]
+    component = COMPONENTS[parts.argmax()]
     sentence = REASONS[component]
     if component in QUANTITIES:
         place = QUANTITIES.index(component)

@@ -1,23 +1,16 @@
 """How far a network can be trusted: its calibration file, and the tables of coverage and of strangers told apart."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
-from nanoshape_lib.check_training import StrainedImages, fit_check, strained_images
 from nanoshape_lib.dataset import generate
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.evaluation import calibration_error, predictions_table
@@ -25,43 +18,24 @@ from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.fringes import share_in_phase
 from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.learned_checks import Sizes, kept, learned_shape_check, learned_spectral_check, short_hash, weighed
 from nanoshape_lib.models import load_weights
+from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
-from nanoshape_lib.shape_check import ShapeCheck
-from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_shape_check
 from nanoshape_lib.shapes import Shape
-from nanoshape_lib.spectral_check import SpectralCheck
 from nanoshape_lib.store import Store
-from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.studies import prepared_store
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 from nanoshape_lib.views import Views, look
 
 PIXEL_ERROR = 0.01
 REFERENCES = 100
-CHUNK = 250
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
 """A particle shows fringes if so many of its atoms scatter in phase, see :mod:`nanoshape_lib.fringes`."""
-
-
-class Sizes(NamedTuple):
-    """Exit waves of training, calibration, test, each kind of stranger and the two checks; images of a series.
-
-    The last is how often the spectral check goes through its images.
-    """
-
-    known: int = 1200
-    held: int = 4000
-    test: int = 3200
-    strangers: int = 100
-    exposed: int = 3200
-    series: int = 4
-    check: int = 10_500
-    epochs: int = 38
 
 
 def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:
@@ -86,7 +60,7 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
     splits["validation"] = splits["validation"].model_copy(update={"orientations": orientations})
     design = design.model_copy(update=splits | {"seed": design.seed + 2})
-    return generate(design, folder / f"calibration-{_short_hash(design.model_dump_json())}.zarr", check=False)
+    return generate(design, folder / f"calibration-{short_hash(design.model_dump_json())}.zarr", check=False)
 
 
 def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
@@ -99,69 +73,6 @@ def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
     shown = np.array(shares)[groups] > FRINGES
     parts = {f"{kind}, fringes": shown, f"{kind}, none": ~shown}
     return {name: seen.take(np.flatnonzero(rows)) for name, rows in parts.items() if rows.any()}
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays from a file, made and written at the first call."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **make())  # type: ignore[arg-type]
-        partial.replace(path)
-    with np.load(path) as file:
-        return dict(file)
-
-
-def learned_spectral_check(
-    design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path, device: str
-) -> tuple[SpectralCheck, dict]:
-    """The spectral check for images at drawn settings, and the hardware on which it learned.
-
-    Its waves are kept in the folder that networks share, its images and weights in the other.
-    """
-
-    def images(first: int) -> StrainedImages:
-        numbers = range(first, min(first + CHUNK, sizes.check))
-        name = f"strained-{numbers.start}-{numbers.stop}.npz"
-        waves = StrainedWaves(**_kept(shared / name, lambda: strained_waves(design, numbers)._asdict()))
-        return StrainedImages(
-            **_kept(folder / name, lambda: strained_images(waves, design, draw, first, device)._asdict())
-        )
-
-    def learn() -> dict[str, np.ndarray]:
-        parts = [images(first) for first in range(0, sizes.check, CHUNK)]
-        joined = StrainedImages(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-        weights = fit_check(joined, sizes.epochs, device=device).state_dict()
-        about = {"hardware": np.array(json.dumps(hardware(device)))}
-        return {name: each.numpy() for name, each in weights.items()} | about
-
-    kept, check = _kept(folder / "check.npz", learn), SpectralCheck().eval()
-    about = json.loads(str(kept.pop("hardware")))
-    check.load_state_dict({name: torch.as_tensor(each) for name, each in kept.items()})
-    return check, about
-
-
-def learned_shape_check(
-    network: nn.Module, design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path
-) -> ShapeCheck:
-    """The shape check for images at drawn settings, with its waves kept in the folder that networks share."""
-
-    def looked(first: int) -> dict[str, np.ndarray]:
-        numbers = range(first, min(first + CHUNK, sizes.exposed))
-        name = f"exposed-{numbers.start}-{numbers.stop}.npz"
-        waves = ExposedWaves(**_kept(shared / name, lambda: exposed_waves(design, numbers)._asdict()))
-        views = look(network, exposed_images(waves, design, draw, sizes.series, first), progress="irregular particles")
-        return vars(views) | {"irregular": np.repeat(waves.irregular, sizes.series)}
-
-    firsts = range(0, sizes.exposed, CHUNK)
-    parts = [_kept(folder / f"exposed-{first}.npz", partial(looked, first)) for first in firsts]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    irregular = joined.pop("irregular")
-    return fit_shape_check(Views(**joined), irregular)
 
 
 def trust_study(
@@ -207,14 +118,14 @@ def trust_study(
     drawn = f"{sizes}{asked}{draw(3, np.random.default_rng(0))}"
 
     def kept_in(name: str, inputs: str, *modules: str) -> Path:
-        return cache / f"{name}-{_short_hash(code_hash(*modules) + inputs)}"
+        return cache / f"{name}-{short_hash(code_hash(*modules) + inputs)}"
 
     shared = kept_in("waves", asked, "nanoshape_lib.strained", "nanoshape_lib.shape_training")
     own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.shape_training")
     checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.check_training")
 
     def seen(name: str, images: ImageSet) -> Seen:
-        views = _kept(
+        views = kept(
             own / f"{name.replace('/', ' per ')}.npz", lambda: vars(look(network, images.images, progress=name))
         )
         return Seen(images, Views(**views))
@@ -242,16 +153,19 @@ def trust_study(
 
     shape_check = learned_shape_check(network, store.design, draw, sizes, shared, own)
     check, check_hardware = learned_spectral_check(store.design, draw, sizes, shared, checked, device)
-    labels = [each.images.table["label"].to_numpy(np.int64) for each in (known, held)]
-    trust = calibrate(known.views, labels[0], shape_check, check, held.views, held.images.images, labels[1], series)
+    others = weighed(network, store.design, draw, sizes, shared, own)
+    known_labels, labels = (each.images.table["label"].to_numpy(np.int64) for each in (known, held))
+    novelty = Novelty.fit(known.views, known_labels, shape_check, check)
+    held, test, others = (each.measured(novelty) for each in (held, test, others))
+    unlike = others.images.table["kind"].to_numpy()
+    trust = calibrate(novelty, held.views.logits, held.values, labels, others.values, unlike, series)
     save_trust(trust, weights)
 
-    held, test = (each.measured(trust) for each in (held, test))
-    kinds = {kind: each.measured(trust) for kind, each in kinds.items()}
+    kinds = {kind: each.measured(novelty) for kind, each in kinds.items()}
     parted: dict[str, Seen] = {}
     for kind, each in kinds.items():
         parted |= {kind: each} | (by_fringes(kind, each, design) if kind in METALS else {})
-    novelty = novelty_table(trust, test, parted, series)
+    told = novelty_table(trust, test, parted, series)
     coverage = coverage_table(trust, held, test, kinds, series)
     logits, about = test.views.logits, test.images.table
     origin = {
@@ -260,6 +174,10 @@ def trust_study(
         "architecture": card["architecture"],
         "sizes": sizes._asdict(),
         "temperature": trust.temperature,
+        "component_weights": {
+            count: dict(zip(COMPONENTS, each.rarity.weights.round(3).tolist(), strict=True))
+            for count, each in trust.calibrations.items()
+        },
         "calibration_error_one_view": calibration_error(predictions_table(about, logits[:, 0], trust.temperature)),
         "calibration_error_averaged": calibration_error(
             predictions_table(about, logits.mean(axis=1), trust.temperature)
@@ -272,9 +190,9 @@ def trust_study(
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
         "code": code_hash("nanoshape_lib.trust_study"),
     }
-    for name, table in (("novelty", novelty), ("coverage", coverage)):
+    for name, table in (("novelty", told), ("coverage", coverage)):
         save_results(f"trust_{weights.stem}_{name}", table, origin, folder)
-    return novelty, coverage
+    return told, coverage
 
 
 def trust_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int]:

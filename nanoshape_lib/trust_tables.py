@@ -10,7 +10,7 @@ from tqdm import tqdm
 from nanoshape_lib.calibration import SCALING_SHARE, SERIES, Trust, mass_above
 from nanoshape_lib.evaluation import accuracy_interval
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.novelty import COMPONENTS
+from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.rarity import averaged
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.trust import Judgement, judge
@@ -43,9 +43,9 @@ class Seen:
     views: Views
     values: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def measured(self, trust: Trust) -> "Seen":
+    def measured(self, novelty: Novelty) -> "Seen":
         """The same with the components of its strangeness."""
-        return replace(self, values=trust.novelty.measure(self.views, self.images.images))
+        return replace(self, values=novelty.measure(self.views, self.images.images))
 
     def take(self, rows: np.ndarray) -> "Seen":
         """Some of the images."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from nanoshape_lib.cleaning import clean
 from nanoshape_lib.cli import app
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evidence import Explainer
@@ -143,7 +144,7 @@ def test_several_networks_average_their_probabilities(analysis, classifier):
 
 
 def test_the_study_counts_what_was_found_right_wrong_and_refused(micrograph, classifier, tmp_path):
-    table = name_particles(micrograph, {"ours": classifier})
+    table = name_particles(micrograph._replace(image=clean(micrograph.image).image), {"ours": classifier})
     counted = shares(table).iloc[0]
     assert counted["particles"] == len(micrograph.truth)
     assert counted["found"] == (table["found"] & (table["label"] >= 0)).sum() / len(micrograph.truth)

@@ -12,7 +12,7 @@ from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.imaging import form_images
-from nanoshape_lib.other_particles import decahedron, irregular, metal, pair, rod, sphere, truncated_cube, twin
+from nanoshape_lib.other_particles import cut, decahedron, irregular, metal, pair, rod, sphere, truncated_cube, twin
 from nanoshape_lib.ranges import centre, form_at
 from nanoshape_lib.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
@@ -134,6 +134,23 @@ def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_s
         assert hull.volume < 1.02 * filled < hull.volume + hull.area * layer
         sizes.append(atoms.info["size_A"] / size_A)
     assert 0.5 < min(sizes) ** 3 < 0.9 and max(sizes) < 1.03, "some are broken, none is larger"
+
+
+def test_cut_particles_keep_the_symmetry_of_their_shape_and_are_none_of_the_known_nor_of_the_strangers(rng):
+    whole = {len(build(shape, size_A)) for shape in Shape for size_A in range(40, 81)}
+    regular = whole | {len(truncated_cube(size_A, rng)) for size_A in range(40, 81)}
+    kept, cubic = [], 0
+    for number in range(60):
+        size_A = SIZES[number % 3]
+        atoms = cut(size_A, rng)
+        assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A and len(atoms) not in regular
+        assert nearest(-atoms.positions, atoms).max() < 1e-6, "each of the five has a centre"
+        cubic += nearest(atoms.positions[:, [1, 2, 0]] * [1, 1, -1], atoms).max() < 1e-6
+        hull, filled = ConvexHull(atoms.positions), len(atoms) * GOLD_ATOMIC_VOLUME_A3
+        assert hull.volume < 1.02 * filled < hull.volume + hull.area * GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
+        kept.append(atoms.info["size_A"] / size_A)
+    assert cubic > 40, "four of five shapes are cubic"
+    assert np.mean(kept) == pytest.approx(1, abs=0.03) and np.std(kept) < 0.06
 
 
 @pytest.mark.parametrize(("symbol", "lattice_A"), [("Pt", 3.92), ("Pd", 3.89), ("Cu", 3.61), ("Ag", 4.09)])

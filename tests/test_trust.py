@@ -23,15 +23,17 @@ from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.ranges import Ranges
-from nanoshape_lib.rarity import Rarity, Tail
+from nanoshape_lib.rarity import Rarity, Tail, fit_weights
 from nanoshape_lib.results import load_examples, load_results
-from nanoshape_lib.shape_training import exposed_images, exposed_waves, fit_shape_check
+from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_shape_check
 from nanoshape_lib.spectral_check import SpectralCheck, spectra
+from nanoshape_lib.strained import StrainedWaves
 from nanoshape_lib.study import STUDIES
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.trust_study import Sizes, trust_study
 from nanoshape_lib.trust_tables import auroc
 from nanoshape_lib.views import Views, look, symmetries
+from nanoshape_lib.weighing import KINDS, weighed_images
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 
@@ -59,7 +61,7 @@ def test_the_level_of_each_shape_is_the_rank_that_conformal_prediction_asks_for(
     levels = np.r_[np.arange(1, 20) / 20, np.arange(1, 10) / 100]
     labels = np.repeat([3, 0], [19, 9])
     mixed = np.random.default_rng(0).permutation(len(levels))
-    some = Calibration(Rarity({}, Tail.of(np.zeros(1))), levels[mixed], labels[mixed], len(levels))
+    some = Calibration(Rarity({}, np.ones(0), Tail.of(np.zeros(1))), levels[mixed], labels[mixed], len(levels))
     assert some.level(0.95)[3] == pytest.approx(19 / 20), "rank (n + 1) 0.95 = 19 of 19"
     assert some.level(0.90)[[3, 0]] == pytest.approx([18 / 20, 9 / 100])
     assert some.level(0.96)[3] == 1.0, "nineteen particles cannot promise more"
@@ -78,7 +80,7 @@ def test_sets_hold_each_shape_as_often_as_asked_though_images_of_a_particle_depe
 
     for _ in range(60):
         _, _, fitted = draw(100)
-        scored = Rarity({}, Tail.of(fitted))
+        scored = Rarity({}, np.ones(0), Tail.of(fitted))
         p, labels, score = draw(600)
         levels = nonconformity(p, scored.rarity(score))[np.arange(len(labels)), labels]
         calibration = Calibration(scored, levels, labels, 600)
@@ -97,6 +99,34 @@ def test_surprise_is_minus_the_logarithm_of_how_rare_a_value_is():
     values = np.array([0.1, 0.5, 2.0, 5.0, 8.0])
     assert tail.surprise(values) == pytest.approx(values, rel=0.07), "an exponential's survival function is exp(-x)"
     assert (np.diff(tail.surprise(np.linspace(-1, 20, 200))) >= 0).all()
+
+
+def test_weights_lean_to_what_tells_and_stay_alike_where_nothing_does():
+    rng, kinds = np.random.default_rng(2), np.repeat([0, 1, 2], [4000, 2000, 500])
+    squares = rng.exponential(size=(6500, 4)) ** 2
+    assert fit_weights(squares, kinds) == pytest.approx(np.ones(4), abs=0.35)
+    squares[kinds == 1, 0] *= 9
+    squares[kinds == 2, 1] *= 9
+    weights = fit_weights(squares, kinds)
+    assert weights.mean() == pytest.approx(1) and weights.min() >= 0
+    assert weights[:2].min() > 1.3 * weights[2:].max(), "a rare kind counts as much as a frequent one"
+    fresh = rng.exponential(size=(4000, 4)) ** 2
+    strange = fresh[2000:] * [9, 1, 1, 1]
+    learned, equal = (
+        roc_auc_score(np.repeat([0, 1], 2000), np.r_[fresh[:2000], strange] @ each) for each in (weights, np.ones(4))
+    )
+    assert learned > equal + 0.01
+
+
+def test_a_score_is_the_root_of_the_sum_of_the_weighted_squares_of_surprises():
+    rng = np.random.default_rng(3)
+    values, others = ({name: rng.exponential(size=n) for name in ("a", "b")} for n in (2000, 900))
+    others["b"][300:] *= 3
+    rarity = Rarity.fit(values, others, np.repeat([0, 1], [300, 600]))
+    surprises = np.stack([rarity.tails[name].surprise(others[name]) for name in ("a", "b")], axis=1)
+    expected = np.sqrt((surprises**2) @ rarity.weights)
+    assert rarity.score(others) == pytest.approx(expected) and rarity.weights[1] > rarity.weights[0]
+    assert (rarity.rarity(rarity.score(values)) > 0.9).mean() == pytest.approx(0.1, abs=0.01)
 
 
 def test_disagreement_is_the_information_that_the_symmetry_has_about_the_answer():
@@ -218,6 +248,23 @@ def test_the_shipped_shape_check_tells_irregular_particles_from_the_five_shapes(
     assert roc_auc_score(np.repeat(exposed.irregular, 2), odds) > 0.9
 
 
+def test_what_weights_are_learned_from_is_known_or_of_five_other_kinds(tiny_store):
+    design, draw = tiny_store.design, as_designed(tiny_store.design)
+    found = tiny_store.waves("train", 0, 4)
+    waves = np.stack([found.real, found.imag], axis=1).astype(np.float16)
+    exposed = ExposedWaves(waves, np.array([False, True, False, True]))
+    strained = StrainedWaves(waves[:3], np.array([[0, 0], [0.05, 0], [0.05, -0.2]], np.float32))
+    made = weighed_images(exposed, strained, exposed, design, draw, 2)
+    names = [KINDS[kind] for kind in made.table["kind"][::2]]
+    assert names[:4] == ["known", "known", "irregular", "irregular"]
+    assert names[4:7] == ["known", "another lattice constant", "another element"]
+    assert names[7:] == ["another pixel size"] * 2 + ["cut"] * 2
+    # The same wave, once believed to be seen with pixels of 1 Å and rightly so, once not: its film's rings move.
+    size = load_trust(WEIGHTS).novelty.spectral_check.estimate(made.images).logarithms[:, 0]
+    other = (made.table["kind"] == KINDS.index("another pixel size")).to_numpy()
+    assert np.abs(size[other]).min() > 2 * np.abs(size[~other]).mean()
+
+
 def test_framing_crops_and_continues_periodically():
     image = torch.arange(36.0).view(1, 6, 6)
     assert (framed(image, 4) == image[:, 1:5, 1:5]).all()
@@ -319,7 +366,7 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     weights = tmp_path / "net.safetensors"
     save_weights(PlainCNN(4).eval(), {"architecture": "cnn4"}, weights)
     monkeypatch.setattr(strangers, "KINDS", {name: strangers.KINDS[name] for name in ("known", "platinum")})
-    sizes = Sizes(known=15, held=5, test=5, strangers=3, exposed=8, series=2, check=6, epochs=2)
+    sizes = Sizes(known=15, held=5, test=5, strangers=3, exposed=8, cut=4, series=2, check=6, epochs=2, weighed=6)
     novelty, coverage = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     assert novelty["auroc"].between(0, 1).all()
     assert set(novelty["kind"]) - {"platinum, fringes"} == {"known", "platinum", "platinum, none"}
