@@ -25,8 +25,6 @@ from nanoshape_lib.views import Views, look
 from nanoshape_lib.weighing import weighed_images
 
 CHUNK = 250
-CUT = 4400
-"""Number of the first wave that shows a cut particle, if it shows none of the five."""
 
 
 class Sizes(NamedTuple):
@@ -47,6 +45,12 @@ class Sizes(NamedTuple):
     check: int = 10_500
     epochs: int = 38
     weighed: int = 1200
+
+    @property
+    def cut_waves(self) -> range:
+        """Numbers of the waves of known and cut particles: those before are of known and irregular ones."""
+        first = self.exposed + self.weighed
+        return range(first, first + self.cut)
 
 
 def short_hash(text: str) -> str:
@@ -109,10 +113,11 @@ def learned_shape_check(
         views = look(network, images, progress="exposed particles")
         return vars(views) | {"irregular": np.repeat(waves.irregular, sizes.series)}
 
+    blocks = (irregular, range(sizes.exposed)), (cut, sizes.cut_waves)
     parts = [
-        kept(folder / f"exposed-{start}.npz", partial(looked, range(start, min(start + CHUNK, stop)), other))
-        for other, first, stop in ((irregular, 0, sizes.exposed), (cut, CUT, CUT + sizes.cut))
-        for start in range(first, stop, CHUNK)
+        kept(folder / f"exposed-{numbers[first]}.npz", partial(looked, numbers[first : first + CHUNK], other))
+        for other, numbers in blocks
+        for first in range(0, len(numbers), CHUNK)
     ]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     truth = joined.pop("irregular")
@@ -125,8 +130,8 @@ def weighed(network: nn.Module, design: DatasetDesign, draw: Draw, sizes: Sizes,
     path = shared / f"strained-{numbers.start}-{numbers.stop}.npz"
     strained = StrainedWaves(**kept(path, lambda: strained_waves(design, numbers)._asdict()))
     irregulars = _exposed(design, range(sizes.exposed, sizes.exposed + sizes.weighed), irregular, shared)
-    first = CUT + sizes.cut
-    cuts = _exposed(design, range(first, first + sizes.weighed // 3), cut, shared)
+    last = sizes.cut_waves.stop
+    cuts = _exposed(design, range(last, last + sizes.weighed // 3), cut, shared)
     images = weighed_images(irregulars, strained, cuts, design, draw, sizes.series)
     views = kept(folder / "weighed.npz", lambda: vars(look(network, images.images, progress="weighed")))
     return Seen(images, Views(**views))
