@@ -68,6 +68,16 @@ def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
         return dict(file)
 
 
+def _strained(design: DatasetDesign, numbers: range, folder: Path) -> StrainedWaves:
+    path = folder / f"strained-{numbers.start}-{numbers.stop}.npz"
+    return StrainedWaves(**kept(path, lambda: strained_waves(design, numbers)._asdict()))
+
+
+def _exposed(design: DatasetDesign, numbers: range, other: Builder, folder: Path) -> ExposedWaves:
+    path = folder / f"exposed-{numbers.start}-{numbers.stop}.npz"
+    return ExposedWaves(**kept(path, lambda: exposed_waves(design, numbers, other)._asdict()))
+
+
 def learned_spectral_check(
     design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path, device: str
 ) -> tuple[SpectralCheck, dict]:
@@ -78,11 +88,9 @@ def learned_spectral_check(
 
     def images(first: int) -> StrainedImages:
         numbers = range(first, min(first + CHUNK, sizes.check))
-        name = f"strained-{numbers.start}-{numbers.stop}.npz"
-        waves = StrainedWaves(**kept(shared / name, lambda: strained_waves(design, numbers)._asdict()))
-        return StrainedImages(
-            **kept(folder / name, lambda: strained_images(waves, design, draw, first, device)._asdict())
-        )
+        waves = _strained(design, numbers, shared)
+        path = folder / f"strained-{numbers.start}-{numbers.stop}.npz"
+        return StrainedImages(**kept(path, lambda: strained_images(waves, design, draw, first, device)._asdict()))
 
     def learn() -> dict[str, np.ndarray]:
         parts = [images(first) for first in range(0, sizes.check, CHUNK)]
@@ -95,11 +103,6 @@ def learned_spectral_check(
     about = json.loads(str(found.pop("hardware")))
     check.load_state_dict({name: torch.as_tensor(each) for name, each in found.items()})
     return check, about
-
-
-def _exposed(design: DatasetDesign, numbers: range, other: Builder, folder: Path) -> ExposedWaves:
-    path = folder / f"exposed-{numbers.start}-{numbers.stop}.npz"
-    return ExposedWaves(**kept(path, lambda: exposed_waves(design, numbers, other)._asdict()))
 
 
 def learned_shape_check(
@@ -126,9 +129,7 @@ def learned_shape_check(
 
 def weighed(network: nn.Module, design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path) -> Seen:
     """What the weights are learned from, as a network sees it, from waves that the checks leave aside."""
-    numbers = range(sizes.check, sizes.check + 2 * sizes.weighed // 3)
-    path = shared / f"strained-{numbers.start}-{numbers.stop}.npz"
-    strained = StrainedWaves(**kept(path, lambda: strained_waves(design, numbers)._asdict()))
+    strained = _strained(design, range(sizes.check, sizes.check + 2 * sizes.weighed // 3), shared)
     irregulars = _exposed(design, range(sizes.exposed, sizes.exposed + sizes.weighed), irregular, shared)
     last = sizes.cut_waves.stop
     cuts = _exposed(design, range(last, last + sizes.weighed // 3), cut, shared)
