@@ -2,7 +2,7 @@
 
 Run it with `pip install -e .[carbon]` in an environment of its own:
 
-    python data/make_carbon.py data/carbon --blocks 0 1 2 3 4 5 6 7
+    python data/make_carbon.py data/carbon --blocks 0 1 2 3 4 5 6 7 8 9 10 11 12 13
 
 Each block starts from random positions, is pushed apart by a soft repulsion, melted at 6000 K,
 quenched to 300 K and relaxed, periodic in all three directions, with Tersoff's potential for carbon
@@ -77,7 +77,7 @@ def melt_quench(seed: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--blocks", type=int, nargs="+", default=list(range(8)))
+    parser.add_argument("--blocks", type=int, nargs="+", default=list(range(14)))
     arguments = parser.parse_args()
     cell = np.array([LATERAL_A, LATERAL_A, THICKNESS_A])
     for block in arguments.blocks:

@@ -48,7 +48,7 @@ class ImageSet:
 
     def take(self, rows: np.ndarray) -> "ImageSet":
         """The images at these positions."""
-        return ImageSet(self.images[torch.as_tensor(rows)], self.table.iloc[rows].reset_index(drop=True))
+        return ImageSet(self.images[torch.tensor(rows)], self.table.iloc[rows].reset_index(drop=True))
 
 
 def make_images(

@@ -114,7 +114,7 @@ def learned_shape_check(
         waves = _exposed(design, numbers, other, shared)
         images = exposed_images(waves, design, draw, sizes.series, numbers.start)
         views = look(network, images, progress="exposed particles")
-        return vars(views) | {"irregular": np.repeat(waves.irregular, sizes.series)}
+        return vars(views) | {"other": np.repeat(waves.other, sizes.series)}
 
     blocks = (irregular, range(sizes.exposed)), (cut, sizes.cut_waves)
     parts = [
@@ -123,7 +123,7 @@ def learned_shape_check(
         for first in range(0, len(numbers), CHUNK)
     ]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    truth = joined.pop("irregular")
+    truth = joined.pop("other")
     return fit_shape_check(Views(**joined), truth)
 
 

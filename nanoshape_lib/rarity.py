@@ -64,6 +64,7 @@ def fit_weights(squares: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """
     from scipy.optimize import minimize  # half a second that classifying does not need
 
+    count = squares.shape[1]
     strange, places = kinds > 0, np.unique(kinds, return_inverse=True)[1]
     shares = 1 / np.bincount(places)[places]
     shares[strange] /= len(np.unique(kinds[strange]))
@@ -71,14 +72,13 @@ def fit_weights(squares: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         weights, offset = parameters[:-1], parameters[-1]
         odds = squares @ weights + offset
-        total, count = weights.sum() + 1e-9, len(weights)
+        total = weights.sum() + 1e-9
         unlike = count * (weights**2).sum() / total**2
         slope = shares * (expit(odds) - strange)
         uneven = 2 * count * weights / total**2 - 2 * unlike / total
         value = (shares * (np.logaddexp(0, odds) - strange * odds)).sum() + ALIKE * (unlike - 1)
         return value, np.append(squares.T @ slope + ALIKE * uneven, slope.sum())
 
-    count = squares.shape[1]
     start = np.append(np.full(count, 1 / (1 + squares.sum(axis=1).mean())), -1.0)
     found = minimize(loss, start, jac=True, bounds=[(0, None)] * count + [(None, None)], method="L-BFGS-B").x[:-1]
     return found / found.mean()

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from nanoshape_lib.views import Views
 
-HIDDEN = (256, 64)
+HIDDEN = (128, 64)
 
 
 class ShapeCheck(nn.Module):
-    """Logarithm of the odds that a particle is none of the five, from features and channels of :class:`Views`.
+    """Logarithm of the odds that a particle is none of the five, from features, channels and maps of :class:`Views`.
 
     Parameters
     ----------
     inputs
-        Features and channels together.
+        Features, channels and maps together.
     """
 
     centre: Tensor
@@ -53,4 +53,4 @@ class ShapeCheck(nn.Module):
 
 def values_of(views: Views) -> Tensor:
     """What the check is given (N, inputs)."""
-    return torch.as_tensor(np.concatenate([views.features, views.channels], axis=1), dtype=torch.float32)
+    return torch.as_tensor(np.concatenate([views.features, views.channels, views.maps], axis=1), dtype=torch.float32)

@@ -14,14 +14,14 @@ from nanoshape_lib.shape_check import ShapeCheck, values_of
 from nanoshape_lib.strangers import turned_wave
 from nanoshape_lib.views import Views
 
-EPOCHS, STEP_IMAGES, RATE = 20, 256, 1e-3
+EPOCHS, STEP_IMAGES, RATE = 40, 256, 1e-3
 
 
 class ExposedWaves(NamedTuple):
     """Exit waves (N, 2, m, m), float16, and whether each is of none of the five shapes (N,)."""
 
     waves: np.ndarray
-    irregular: np.ndarray
+    other: np.ndarray
 
 
 def exposed_waves(design: DatasetDesign, numbers: range, other: Builder = irregular, seed: int = 0) -> ExposedWaves:
@@ -46,9 +46,9 @@ def exposed_images(exposed: ExposedWaves, design: DatasetDesign, draw: Draw, ser
     return torch.cat(on_all_cores(make, range(len(exposed.waves)), "their images"))
 
 
-def fit_shape_check(views: Views, irregular: np.ndarray, epochs: int = EPOCHS, seed: int = 0) -> ShapeCheck:
+def fit_shape_check(views: Views, other: np.ndarray, epochs: int = EPOCHS, seed: int = 0) -> ShapeCheck:
     """Learn from what a network makes of images (N), and whether each shows none of the five shapes (N,)."""
-    values, truth = values_of(views), torch.as_tensor(irregular, dtype=torch.float32)
+    values, truth = values_of(views), torch.as_tensor(other, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

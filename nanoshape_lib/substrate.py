@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import data_file
 
-BLOCKS = 8
+BLOCKS = 14
 FIELD_A = 128.0
 CONTACT_A = 2.5
 CLEARANCE_A = 0.1
@@ -26,7 +26,7 @@ def load_block(block: int) -> Atoms:
     Parameters
     ----------
     block
-        Number of the block, 0 to 7. The blocks are independent quenches (``data/make_carbon.py``).
+        Number of the block, 0 to 13. The blocks are independent quenches (``data/make_carbon.py``).
 
     Raises
     ------

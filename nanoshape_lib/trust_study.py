@@ -13,6 +13,7 @@ from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
 from nanoshape_lib.dataset import generate
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import calibration_error, predictions_table
 from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
@@ -28,6 +29,7 @@ from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_result
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import prepared_store
+from nanoshape_lib.substrate import BLOCKS
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 from nanoshape_lib.views import Views, look
 
@@ -54,11 +56,22 @@ def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed
 def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     """A store whose validation split has so many waves or the next fewer, of none of which a network knows.
 
-    They are on the films of the design's validation set, at orientations of their own.
+    They are on all films that the design leaves aside, at orientations of their own: a network and its checks were
+    chosen on those of the design's validation set, and what is measured on one film alone differs from others.
+
+    Raises
+    ------
+    NanoshapeError
+        If the design leaves no film aside.
     """
+    aside = sorted(set(range(BLOCKS)).difference(*(design.split(split).blocks for split in SPLITS)))
+    if not aside:
+        raise NanoshapeError(f"the design uses all {BLOCKS} blocks of carbon, but must leave one aside to calibrate on")
     orientations = max(1, waves // len(Shape) // len(design.sizes_A))
     splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
-    splits["validation"] = splits["validation"].model_copy(update={"orientations": orientations})
+    splits["validation"] = splits["validation"].model_copy(
+        update={"orientations": orientations, "blocks": tuple(aside)}
+    )
     design = design.model_copy(update=splits | {"seed": design.seed + 2})
     return generate(design, folder / f"calibration-{short_hash(design.model_dump_json())}.zarr", check=False)
 

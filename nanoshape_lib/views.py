@@ -1,5 +1,6 @@
-"""What a network makes of images: its answers to turned and mirrored copies, and what two of its layers hold."""
+"""What a network makes of images: its answers to turned and mirrored copies, and what three of its layers hold."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,11 @@ def early_stage(network: nn.Module) -> nn.Module:
     return network.features[11] if isinstance(network, PlainCNN) else network.layer1  # type: ignore[return-value]
 
 
+def last_stage(network: nn.Module) -> nn.Module:
+    """What makes the last map of the convolutions: of a network of six blocks, 256 channels of 2 x 2 places."""
+    return network.features if isinstance(network, PlainCNN) else network.layer4  # type: ignore[return-value]
+
+
 @dataclass(frozen=True)
 class Views:
     """What a network makes of N images under some symmetries of the square.
@@ -44,11 +50,20 @@ class Views:
         Penultimate features (N, d), averaged over the symmetries.
     channels
         Mean and standard deviation over the map of each of the 64 channels of an early stage (N, 128), averaged too.
+    maps
+        Of the C channels of the last map of the convolutions, one after another (N, 3 C): the mean over all, the
+        standard deviation over the symmetries, and that over the places, averaged over the symmetries.
     """
 
     logits: np.ndarray
     features: np.ndarray
     channels: np.ndarray
+    maps: np.ndarray
+
+
+def _over_places(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of maps (symmetries, N, channels, h, w) over their places."""
+    return maps.mean(dim=(3, 4)), maps.std(dim=(3, 4), correction=0)
 
 
 def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: str | None = None) -> Views:
@@ -57,29 +72,36 @@ def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: s
     Its weights are laid out channels last from then on, and the batches are small: both keep a processor's caches warm.
     """
     device = next(network.to(memory_format=torch.channels_last).parameters()).device
-    caught: list[Tensor] = []
+    caught: dict[str, Tensor] = {}
 
-    def catch_maps(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
-        maps = made.float()
-        caught.append(torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)], dim=1))
+    def catch(name: str, given: bool = False) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], made: Tensor) -> None:
+            caught[name] = (inputs[0] if given else made).float()
 
-    def catch_features(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        caught.append(given[0].float())
+        return hook
 
     hooks = [
-        early_stage(network).register_forward_hook(catch_maps),
-        last_layer(network).register_forward_pre_hook(catch_features),
+        early_stage(network).register_forward_hook(catch("early")),
+        last_stage(network).register_forward_hook(catch("last")),
+        last_layer(network).register_forward_hook(catch("features", given=True)),
     ]
     parts = []
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device.type)):
             for batch in tqdm(images.split(BATCH), desc=progress, unit="batch", disable=progress is None):
                 views = symmetries(batch.float()) if symmetric else batch[None].float()
-                caught.clear()
                 given = views.flatten(0, 1)[:, None].to(device)
                 logits = network(given.contiguous(memory_format=torch.channels_last)).float()
-                channels, features = (each.unflatten(0, views.shape[:2]).mean(dim=0).cpu() for each in caught)
-                parts.append((logits.unflatten(0, views.shape[:2]).movedim(0, 1).cpu(), features, channels))
+                of_each = logits, caught["features"], caught["early"], caught["last"]
+                logits, features, early, last = (each.unflatten(0, views.shape[:2]) for each in of_each)
+                mean, spread = _over_places(last)
+                made = (
+                    logits.movedim(0, 1),
+                    features.mean(dim=0),
+                    torch.cat(_over_places(early), dim=2).mean(dim=0),
+                    torch.cat([mean.mean(dim=0), mean.std(dim=0, correction=0), spread.mean(dim=0)], dim=1),
+                )
+                parts.append([each.cpu() for each in made])
     finally:
         for hook in hooks:
             hook.remove()

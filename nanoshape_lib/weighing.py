@@ -31,7 +31,7 @@ def weighed_images(
     """
     usual = design.detector.pixels
 
-    def series_of(waves: np.ndarray, seed: int, others: bool = False) -> Tensor:
+    def series_of(waves: np.ndarray, seed: int, others: bool) -> Tensor:
         def make(number: int) -> Tensor:
             rng, (real, imaginary) = np.random.default_rng((seed, number)), waves[number].astype(np.float32)
             pixels = usual
@@ -41,20 +41,16 @@ def weighed_images(
 
         return torch.cat(on_all_cores(make, range(len(waves)), "weighed images"))
 
-    known = irregular.waves[~irregular.irregular]
+    known = irregular.waves[~irregular.other]
     lattice, element = strained.logarithms.T
-    images = [
-        series_of(known, 0),
-        series_of(irregular.waves[irregular.irregular], 1),
-        series_of(strained.waves, 2),
-        series_of(known, 3, others=True),
-        series_of(cut.waves[cut.irregular], 4),
+    of_strained = np.where(element != 0, "another element", np.where(lattice != 0, "another lattice constant", "known"))
+    parts = [
+        (known, np.full(len(known), "known")),
+        (irregular.waves[irregular.other], np.full(irregular.other.sum(), "irregular")),
+        (strained.waves, of_strained),
+        (known, np.full(len(known), "another pixel size")),
+        (cut.waves[cut.other], np.full(cut.other.sum(), "cut")),
     ]
-    kinds = [
-        np.zeros(len(known), int),
-        np.full(irregular.irregular.sum(), 1),
-        np.where(element != 0, 2, np.where(lattice != 0, 3, 0)),
-        np.full(len(known), 4),
-        np.full(cut.irregular.sum(), 5),
-    ]
-    return ImageSet(torch.cat(images), pd.DataFrame({"kind": np.repeat(np.concatenate(kinds), series)}))
+    images = [series_of(waves, seed, "another pixel size" in kinds) for seed, (waves, kinds) in enumerate(parts)]
+    kinds = np.repeat(np.concatenate([kinds for _, kinds in parts]), series)
+    return ImageSet(torch.cat(images), pd.DataFrame({"kind": [KINDS.index(kind) for kind in kinds]}))

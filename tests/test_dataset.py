@@ -79,7 +79,7 @@ def test_a_record_made_twice_is_not_spoilt_by_what_was_done_to_the_first(tiny_de
 def test_a_block_that_serves_two_splits_is_refused():
     shared = SplitDesign(orientations=1, blocks=(0, 1))
     other = SplitDesign(orientations=1, blocks=(2,))
-    with pytest.raises(ValidationError, match=r"each of 0 to 7 may serve one split only"):
+    with pytest.raises(ValidationError, match=r"each of 0 to 13 may serve one split only"):
         DatasetDesign(sizes_A=(40,), train=shared, validation=shared, test=other, defoci_A=(0,))
 
 
@@ -88,7 +88,7 @@ def test_a_block_that_serves_two_splits_is_refused():
     [
         ({"fidelity": "perfect"}, "fidelity is 'perfect', but must be one of fast, standard, reference"),
         ({"sizes_A": []}, "sizes_A and defoci_A must each hold at least one value"),
-        ({"test": {"orientations": 1, "blocks": [8]}}, "each of 0 to 7 may serve one split only"),
+        ({"test": {"orientations": 1, "blocks": [14]}}, "each of 0 to 13 may serve one split only"),
         ({"test": {"orientations": 0, "blocks": [2]}}, "greater than or equal to 1"),
         ({"test": {"orientations": 1, "blocks": []}}, "at least 1 item"),
         ({"beam": "upwards"}, "'film first' or 'particle first'"),

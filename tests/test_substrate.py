@@ -124,9 +124,9 @@ def test_a_particle_outside_the_field_is_refused():
         deposit(build("cube", 60), Placement(0), (50.0, 0.0))
 
 
-@pytest.mark.parametrize("number", [-1, 8])
+@pytest.mark.parametrize("number", [-1, 14])
 def test_an_unknown_block_is_refused(number):
-    with pytest.raises(NanoshapeError, match=f"block is {number}, but must be a whole number from 0 to 7"):
+    with pytest.raises(NanoshapeError, match=f"block is {number}, but must be a whole number from 0 to 13"):
         load_block(number)
 
 

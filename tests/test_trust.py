@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from nanoshape_lib import check_training, strangers
 from nanoshape_lib import trust_study as trust_study_module
 from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
+from nanoshape_lib.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.hrtem import exit_wave
@@ -29,8 +30,9 @@ from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_w
 from nanoshape_lib.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.strained import StrainedWaves
 from nanoshape_lib.study import STUDIES
+from nanoshape_lib.substrate import BLOCKS
 from nanoshape_lib.trust import CLASSES, Classifier
-from nanoshape_lib.trust_study import Sizes, trust_study
+from nanoshape_lib.trust_study import Sizes, calibration_store, trust_study
 from nanoshape_lib.trust_tables import auroc
 from nanoshape_lib.views import Views, look, symmetries
 from nanoshape_lib.weighing import KINDS, weighed_images
@@ -166,12 +168,20 @@ def test_views_are_the_network_under_each_symmetry(examples):
     network, _ = load_weights(WEIGHTS)
     images = examples.images[:2].float()
     views = look(network, images)
-    assert views.logits.shape == (2, 8, 5) and views.features.shape == (2, 128) and views.channels.shape == (2, 128)
+    assert views.logits.shape == (2, 8, 5) and views.features.shape == (2, 128)
+    assert views.channels.shape == (2, 128) and views.maps.shape == (2, 768)
     for index, each in enumerate(symmetries(images)):
         with torch.no_grad():
             logits = network(each[:, None])
         assert views.logits[:, index] == pytest.approx(logits.numpy(), abs=0.5), "bfloat16 or not"
         assert look(network, each).features == pytest.approx(views.features, abs=0.1)
+    with torch.no_grad():
+        last = torch.stack([network.features(each[:, None]) for each in symmetries(images)]).numpy()
+    expected = np.concatenate([last.mean(axis=(0, 3, 4)), last.mean(axis=(3, 4)).std(axis=0)], axis=1)
+    assert views.maps[:, :512] == pytest.approx(expected, abs=0.05)
+    assert views.maps[:, 512:] == pytest.approx(last.std(axis=(3, 4)).mean(axis=0), abs=0.05)
+    one_way, round_about = look(network, images, symmetric=False).maps, look(network, symmetries(images)[:, 0]).maps
+    assert not one_way[:, 256:512].any() and np.ptp(round_about, axis=0).max() < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +242,9 @@ def test_the_shape_check_learns_the_odds_between_two_gaussians():
     rng, apart = np.random.default_rng(0), np.array([1.5, -0.5, 0, 0, 1, 0, 0, 0.5])
     irregular = rng.random(6000) < 0.5
     values = rng.normal(size=(6000, 8)) + np.outer(irregular - 0.5, apart)
-    first, second = (Views(np.zeros((3000, 8, 5)), each[:, :5], each[:, 5:]) for each in (values[:3000], values[3000:]))
+    first, second = (
+        Views(np.zeros((3000, 8, 5)), each[:, :5], each[:, 5:7], each[:, 7:]) for each in np.split(values, 2)
+    )
     found = fit_shape_check(first, irregular[:3000]).log_odds(second)
     expected = values[3000:] @ apart
     assert np.corrcoef(found, expected)[0, 1] > 0.97 and np.polyfit(expected, found, 1)[0] == pytest.approx(1, abs=0.15)
@@ -245,7 +257,7 @@ def test_the_shipped_shape_check_tells_irregular_particles_from_the_five_shapes(
     exposed = exposed_waves(design, unseen)
     images = exposed_images(exposed, design, as_designed(design), 2, 0)
     odds = load_trust(weights).novelty.shape_check.log_odds(look(load_weights(weights)[0], images))
-    assert roc_auc_score(np.repeat(exposed.irregular, 2), odds) > 0.9
+    assert roc_auc_score(np.repeat(exposed.other, 2), odds) > 0.9
 
 
 def test_what_weights_are_learned_from_is_known_or_of_five_other_kinds(tiny_store):
@@ -357,7 +369,15 @@ def test_a_calibration_survives_its_file_and_another_networks_is_refused(tmp_pat
 
 
 def test_the_calibration_is_small_enough_to_ship():
-    assert trust_file(WEIGHTS).stat().st_size < 5e6
+    assert trust_file(WEIGHTS).stat().st_size < 6e6
+
+
+def test_sets_are_calibrated_on_all_films_that_the_design_leaves_aside(tiny_design, tmp_path):
+    table = calibration_store(tiny_design, 42, tmp_path).table("validation")
+    assert len(table) == 40 and set(table["block"]) <= set(range(3, BLOCKS)) and table["block"].nunique() > 3
+    greedy = tiny_design.model_copy(update={"train": SplitDesign(orientations=1, blocks=(0, *range(3, BLOCKS)))})
+    with pytest.raises(NanoshapeError, match="uses all 14 blocks of carbon, but must leave one aside"):
+        calibration_store(greedy, 42, tmp_path)
 
 
 def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_cache(
