@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from nanoshape_lib.figures._data import figure_table
 from nanoshape_lib.figures._style import FILES, styled
+from nanoshape_lib.figures.images import failure_sectors
 from nanoshape_lib.notebooks import _tidy, save_figures
 
 
@@ -67,3 +68,11 @@ def test_an_executed_figure_leaves_its_files_and_links_to_them(tmp_path):
     assert {path.suffix for path in written} == {".png", ".svg", ".csv"}
     assert (tmp_path / "fig-marks.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
     assert len(pd.read_csv(io.StringIO(files["csv"]))) == len(figure_table(draw()))
+
+
+def test_each_triangle_of_failures_says_the_share_of_images_that_fail():
+    rows = [(group, shape, group < 5) for shape in range(5) for group in (shape, shape + 5)]
+    predictions = pd.DataFrame(rows, columns=["group", "label", "correct"]).assign(beam_x=0.1, beam_y=0.2, beam_z=0.97)
+    predictions.loc[predictions["label"] == 0, "correct"] = False
+    titles = [axes.get_title() for axes in failure_sectors(predictions, "").axes]
+    assert titles[0] == "cube\n2 waves, 100 % of images fail" and titles[1].endswith("2 waves, 50 % of images fail")

@@ -111,7 +111,7 @@ def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
             lw=few / 25,
             zorder=3,
         )
-        share = f"{100 * failing.mean():.2g} % of images fail" if len(chosen) else "not in this test set"
+        share = f"{100 * failing.mean():.3g} % of images fail" if len(chosen) else "not in this test set"
         ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
     axes.flat[-1].axis("off")
     inset = axes.flat[-1].inset_axes((0.1, 0.55, 0.8, 0.08))
