@@ -2,7 +2,7 @@
 
 Run it with `pip install -e .[carbon]` in an environment of its own:
 
-    python data/make_carbon.py data/carbon --blocks 0 1 2 3 4 5 6 7 8 9 10 11 12 13
+    python data/make_carbon.py data/carbon
 
 Each block starts from random positions, is pushed apart by a soft repulsion, melted at 6000 K,
 quenched to 300 K and relaxed, periodic in all three directions, with Tersoff's potential for carbon

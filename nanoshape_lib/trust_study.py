@@ -12,7 +12,7 @@ from tqdm import tqdm
 from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
 from nanoshape_lib.dataset import generate
-from nanoshape_lib.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.design import SPLITS, DatasetDesign, Split, SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import calibration_error, predictions_table
 from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
@@ -69,9 +69,7 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
         raise NanoshapeError(f"the design uses all {BLOCKS} blocks of carbon, but must leave one aside to calibrate on")
     orientations = max(1, waves // len(Shape) // len(design.sizes_A))
     splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
-    splits["validation"] = splits["validation"].model_copy(
-        update={"orientations": orientations, "blocks": tuple(aside)}
-    )
+    splits["validation"] = SplitDesign(orientations=orientations, blocks=tuple(aside))
     design = design.model_copy(update=splits | {"seed": design.seed + 2})
     return generate(design, folder / f"calibration-{short_hash(design.model_dump_json())}.zarr", check=False)
 
