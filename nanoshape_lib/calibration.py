@@ -13,15 +13,15 @@ from scipy.special import softmax
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import fit_temperature
 from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty
+from nanoshape_lib.odds_check import OddsCheck
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.rarity import Rarity, Tail, averaged
-from nanoshape_lib.shape_check import ShapeCheck
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
 
 SERIES = (1, 2, 4)
 SCALING_SHARE = 8
-CHECKS = ("shape_check", "spectral_check")
+CHECKS = ("shape_check", "matter_check", "spectral_check")
 
 
 def mass_above(probabilities: np.ndarray) -> np.ndarray:
@@ -179,7 +179,8 @@ def load_trust(weights: Path) -> Trust:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        checks = ShapeCheck(len(arrays["shape_check.centre"])).eval(), SpectralCheck().eval()
+        shape_check, matter_check = (OddsCheck(len(arrays[f"{name}.centre"])).eval() for name in CHECKS[:2])
+        checks = shape_check, matter_check, SpectralCheck().eval()
         for name, check in zip(CHECKS, checks, strict=True):
             parts = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
             check.load_state_dict(parts)

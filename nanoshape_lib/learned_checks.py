@@ -1,4 +1,4 @@
-"""What a study of trust learns first: both checks, and what their weights come from; what is slow is kept in files."""
+"""What a study of trust learns first: its checks, and what their weights come from; what is slow is kept in files."""
 
 import hashlib
 import json
@@ -14,43 +14,43 @@ from torch import nn
 from nanoshape_lib.check_training import StrainedImages, fit_check, strained_images
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw
-from nanoshape_lib.other_particles import Builder, cut, irregular
+from nanoshape_lib.odds_check import OddsCheck, matter_values
 from nanoshape_lib.results import hardware
-from nanoshape_lib.shape_check import ShapeCheck
-from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_shape_check
-from nanoshape_lib.spectral_check import SpectralCheck
+from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_odds
+from nanoshape_lib.spectral_check import SpectralCheck, SpectralEstimate
 from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.trust_tables import Seen
 from nanoshape_lib.views import Views, look
 from nanoshape_lib.weighing import weighed_images
 
-CHUNK = 250
+CHUNK, STRAINED_CHUNK = 250, 200
 
 
 class Sizes(NamedTuple):
     """Exit waves of training, calibration, test, each kind of stranger and the checks; images of a series.
 
-    The shape check learns from ``exposed`` waves, every other one of an irregular particle, and as many of cut ones as
-    ``cut`` says; the spectral check from ``check``, going through its images ``epochs`` times. The weights are learned
-    from ``weighed`` irregular and known ones, and from one and two thirds as many that are cut and strained.
+    The check of the shape learns from ``exposed`` waves, every other one of a known particle; the spectral check from
+    ``check`` strained ones, going through its images ``epochs`` times. The weights are learned from the next
+    ``weighed`` of the former, and from two fifths as many strained ones; the check of the matter from the known ones
+    that are exposed, and from the next ``matter`` strained ones.
     """
 
     known: int = 1200
     held: int = 6000
     test: int = 3200
     strangers: int = 100
-    exposed: int = 3200
-    cut: int = 2000
+    exposed: int = 7000
     series: int = 4
     check: int = 10_500
     epochs: int = 38
-    weighed: int = 1200
+    weighed: int = 1500
+    matter: int = 3600
 
     @property
-    def cut_waves(self) -> range:
-        """Numbers of the waves of known and cut particles: those before are of known and irregular ones."""
-        first = self.exposed + self.weighed
-        return range(first, first + self.cut)
+    def strained_apart(self) -> tuple[range, range]:
+        """Numbers of the strained waves that the weights are learned from, and the check of the matter."""
+        first, second = self.check, self.check + 2 * self.weighed // 5
+        return range(first, second), range(second, second + self.matter)
 
 
 def short_hash(text: str) -> str:
@@ -73,9 +73,9 @@ def _strained(design: DatasetDesign, numbers: range, folder: Path) -> StrainedWa
     return StrainedWaves(**kept(path, lambda: strained_waves(design, numbers)._asdict()))
 
 
-def _exposed(design: DatasetDesign, numbers: range, other: Builder, folder: Path) -> ExposedWaves:
+def _exposed(design: DatasetDesign, numbers: range, folder: Path) -> ExposedWaves:
     path = folder / f"exposed-{numbers.start}-{numbers.stop}.npz"
-    return ExposedWaves(**kept(path, lambda: exposed_waves(design, numbers, other)._asdict()))
+    return ExposedWaves(**kept(path, lambda: exposed_waves(design, numbers)._asdict()))
 
 
 def learned_spectral_check(
@@ -105,34 +105,75 @@ def learned_spectral_check(
     return check, about
 
 
-def learned_shape_check(
-    network: nn.Module, design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path
-) -> ShapeCheck:
-    """The shape check for images at drawn settings, with its waves kept in the folder that networks share."""
+class ExposedViews(NamedTuple):
+    """What a network makes of N exposed images, their kinds (N,), and what the spectral check makes of the known."""
 
-    def looked(numbers: range, other: Builder) -> dict[str, np.ndarray]:
-        waves = _exposed(design, numbers, other, shared)
-        images = exposed_images(waves, design, draw, sizes.series, numbers.start)
-        views = look(network, images, progress="exposed particles")
-        return vars(views) | {"other": np.repeat(waves.other, sizes.series)}
+    views: Views
+    kinds: np.ndarray
+    shown: SpectralEstimate
 
-    blocks = (irregular, range(sizes.exposed)), (cut, sizes.cut_waves)
-    parts = [
-        kept(folder / f"exposed-{numbers[first]}.npz", partial(looked, numbers[first : first + CHUNK], other))
-        for other, numbers in blocks
-        for first in range(0, len(numbers), CHUNK)
-    ]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    truth = joined.pop("other")
-    return fit_shape_check(Views(**joined), truth)
+
+def exposed_views(
+    network: nn.Module,
+    check: SpectralCheck,
+    design: DatasetDesign,
+    draw: Draw,
+    sizes: Sizes,
+    shared: Path,
+    folder: Path,
+) -> ExposedViews:
+    """Exposed particles at drawn settings as both see them, the waves kept in the folder that networks share."""
+
+    def looked(first: int) -> dict[str, np.ndarray]:
+        waves = _exposed(design, range(first, min(first + CHUNK, sizes.exposed)), shared)
+        images = exposed_images(waves.waves, design, draw, sizes.series, first)
+        kinds = np.repeat(waves.kinds, sizes.series)
+        shown = check.estimate(images[kinds == 0])
+        return vars(look(network, images, progress="exposed particles")) | {"kinds": kinds} | shown._asdict()
+
+    joined = _joined(folder / "exposed", range(0, sizes.exposed, CHUNK), looked)
+    kinds, shown = joined.pop("kinds"), SpectralEstimate(joined.pop("logarithms"), joined.pop("deviations"))
+    return ExposedViews(Views(**joined), kinds, shown)
+
+
+def learned_matter_check(
+    network: nn.Module,
+    check: SpectralCheck,
+    exposed: ExposedViews,
+    design: DatasetDesign,
+    draw: Draw,
+    sizes: Sizes,
+    shared: Path,
+    folder: Path,
+) -> OddsCheck:
+    """The check of the matter, from exposed known particles and from strained ones, for images at drawn settings."""
+    _, numbers = sizes.strained_apart
+
+    def looked(first: int) -> dict[str, np.ndarray]:
+        waves = _strained(design, range(first, min(first + STRAINED_CHUNK, numbers.stop)), shared)
+        images = exposed_images(waves.waves, design, draw, sizes.series, first, stream=4)
+        other = np.repeat((waves.logarithms != 0).any(axis=1), sizes.series)
+        views = look(network, images, progress="strained particles")
+        return vars(views) | {"other": other} | check.estimate(images)._asdict()
+
+    joined = _joined(folder / "matter", range(numbers.start, numbers.stop, STRAINED_CHUNK), looked)
+    other, shown = joined.pop("other"), SpectralEstimate(joined.pop("logarithms"), joined.pop("deviations"))
+    known = exposed.kinds == 0
+    views = Views(**{name: each[known] for name, each in vars(exposed.views).items()})
+    values = torch.cat([matter_values(views, exposed.shown), matter_values(Views(**joined), shown)])
+    return fit_odds(values, np.append(np.zeros(known.sum(), bool), other))
+
+
+def _joined(stem: Path, firsts: range, make: Callable[[int], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of all chunks, each kept in a file."""
+    parts = [kept(stem.with_name(f"{stem.name}-{first}.npz"), partial(make, first)) for first in firsts]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def weighed(network: nn.Module, design: DatasetDesign, draw: Draw, sizes: Sizes, shared: Path, folder: Path) -> Seen:
     """What the weights are learned from, as a network sees it, from waves that the checks leave aside."""
-    strained = _strained(design, range(sizes.check, sizes.check + 2 * sizes.weighed // 3), shared)
-    irregulars = _exposed(design, range(sizes.exposed, sizes.exposed + sizes.weighed), irregular, shared)
-    last = sizes.cut_waves.stop
-    cuts = _exposed(design, range(last, last + sizes.weighed // 3), cut, shared)
-    images = weighed_images(irregulars, strained, cuts, design, draw, sizes.series)
+    strained = _strained(design, sizes.strained_apart[0], shared)
+    exposed = _exposed(design, range(sizes.exposed, sizes.exposed + sizes.weighed), shared)
+    images = weighed_images(exposed, strained, design, draw, sizes.series)
     views = kept(folder / "weighed.npz", lambda: vars(look(network, images.images, progress="weighed")))
     return Seen(images, Views(**views))

@@ -6,12 +6,13 @@ import numpy as np
 from scipy.special import entr, softmax
 from torch import Tensor
 
-from nanoshape_lib.shape_check import ShapeCheck
+from nanoshape_lib.odds_check import OddsCheck, matter_values, shape_values
 from nanoshape_lib.spectral_check import QUANTITIES, SpectralCheck
 from nanoshape_lib.views import Views
 
-NEIGHBOURS = 10
-AXES, KEPT = 128, 1500
+NEIGHBOURS = 3
+AXES, NEAR_AXES = 128, 32
+ROWS = 1000
 
 
 def disagreement(logits: np.ndarray) -> np.ndarray:
@@ -25,16 +26,17 @@ def disagreement(logits: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Penultimate features (M, d) of known images; strange is what is far from all of them."""
+    """Penultimate features (M, d) of known images, of which no network learned; strange is what is far from them."""
 
     features: np.ndarray
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """One less the cosine between features (N, d) and the tenth nearest (Sun et al. 2022)."""
+        """One less the cosine between features (N, d) and the third nearest (Sun et al. 2022)."""
         known, asked = (each.astype(np.float32) for each in (self.features, features))
         known, asked = (each / (np.linalg.norm(each, axis=1, keepdims=True) + 1e-12) for each in (known, asked))
         nearest = min(NEIGHBOURS, len(known))
-        return 1 - np.partition(asked @ known.T, -nearest, axis=1)[:, -nearest]
+        parts = [asked[first : first + ROWS] @ known.T for first in range(0, len(asked), ROWS)]
+        return np.concatenate([1 - np.partition(part, -nearest, axis=1)[:, -nearest] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,20 @@ class Gaussian:
         return np.sqrt(np.maximum(((apart @ self.precision) * apart).sum(axis=2).min(axis=1), 0))
 
 
-COMPONENTS = ("answers", "classes", "neighbours", "texture", "shape", *QUANTITIES)
+COMPONENTS = ("answers", "classes", "neighbours", "texture", "shape", "matter", *QUANTITIES)
 """What makes an image strange, see :class:`Novelty`."""
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Eight ways in which an image can be strange to a network.
+    """Nine ways in which an image can be strange to a network.
 
     ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
     penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
-    known images in the same features. ``texture``: Mahalanobis distance in an early layer. ``shape``: what the shape
-    check says, see :mod:`nanoshape_lib.shape_check`. ``pixel size``, ``lattice`` and ``element``: what the spectral
-    check shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`, strange on either side. The
-    features are reduced to their 128 principal axes.
+    known images in the first 32 of these. ``texture``: Mahalanobis distance in an early layer. ``shape`` and
+    ``matter``: what the checks of both say, see :mod:`nanoshape_lib.odds_check`. ``pixel size``, ``lattice`` and
+    ``element``: what the spectral check shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`, strange on either
+    side. The features are reduced to their 128 principal axes.
     """
 
     axes: np.ndarray
@@ -84,23 +86,32 @@ class Novelty:
     background: Gaussian
     neighbourhood: Neighbourhood
     texture: Gaussian
-    shape_check: ShapeCheck
+    shape_check: OddsCheck
+    matter_check: OddsCheck
     spectral_check: SpectralCheck
 
     @classmethod
-    def fit(cls, known: Views, labels: np.ndarray, shape_check: ShapeCheck, spectral_check: SpectralCheck) -> "Novelty":
-        """From what a network makes of training images."""
+    def fit(
+        cls,
+        known: Views,
+        labels: np.ndarray,
+        others: np.ndarray,
+        shape_check: OddsCheck,
+        matter_check: OddsCheck,
+        spectral_check: SpectralCheck,
+    ) -> "Novelty":
+        """From what a network makes of training images, and the features (M, d) of other known ones."""
         _, _, axes = np.linalg.svd(known.features, full_matrices=False)
         axes = axes[:AXES].T.astype(np.float32)
         features = known.features @ axes
-        chosen = np.random.default_rng(0).permutation(len(features))[:KEPT]
         return cls(
             axes,
             Gaussian.fit(features, labels),
             Gaussian.fit(features),
-            Neighbourhood(features[chosen].astype(np.float16)),
+            Neighbourhood((others @ axes[:, :NEAR_AXES]).astype(np.float16)),
             Gaussian.fit(known.channels, labels),
             shape_check,
+            matter_check,
             spectral_check,
         )
 
@@ -116,9 +127,10 @@ class Novelty:
         values = (
             disagreement(views.logits),
             self.shapes.distance(features) ** 2 - self.background.distance(features) ** 2,
-            self.neighbourhood.distance(features),
+            self.neighbourhood.distance(features[:, :NEAR_AXES]),
             self.texture.distance(views.channels),
-            self.shape_check.log_odds(views),
+            self.shape_check.log_odds(shape_values(views)),
+            self.matter_check.log_odds(matter_values(views, shown)),
             *np.stack([shown.logarithms * weights, weights], axis=-1).swapaxes(0, 1),
         )
         return dict(zip(COMPONENTS, values, strict=True))

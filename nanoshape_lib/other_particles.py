@@ -28,6 +28,7 @@ CUTS, PLANES, FACET_PLANES = (1, 5), (4, 13), (6, 25)
 KEPT = (0.55, 0.9)
 CUT_FAMILIES = ((1, 1, 0), (2, 1, 0), (2, 1, 1), (3, 1, 1))
 CUT_KEPT = (0.75, 0.97)
+TRUNCATIONS, TRUNCATION_TRIES, UNLIKE = (1.15, 1.85), 100, 0.08
 
 
 def _gold(positions: np.ndarray) -> Atoms:
@@ -212,6 +213,26 @@ def cut(size_A: float, rng: np.random.Generator) -> Atoms:
     return _gold(whole[_innermost((whole @ normals.T).max(axis=1), round(kept * len(whole)))])
 
 
+def intermediate(size_A: float, rng: np.random.Generator) -> Atoms:
+    """Faces of {100} and {111} between those of an octahedron and a truncated one, or of this and a cuboctahedron.
+
+    The coordinates of its atoms are at most h, and their sum at most s h: s is 1 for the octahedron, 3/2 for the
+    regular truncated octahedron, 2 for the cuboctahedron and 3 for the cube. Truncated cubes, which are between the
+    last two, are left out.
+    """
+    for _ in range(TRUNCATION_TRIES):
+        s = rng.uniform(*TRUNCATIONS)
+
+        def gauge(r: np.ndarray, s: float = s) -> np.ndarray:
+            return np.maximum(np.abs(r).max(axis=1), np.abs(r).sum(axis=1) / s)
+
+        atoms = _crystal(gauge, size_A, np.zeros(3))
+        reached = np.abs(atoms.positions).sum(axis=1).max() / np.abs(atoms.positions).max()
+        if np.abs(reached - np.array([1, 1.5, 2])).min() > UNLIKE:
+            return atoms
+    raise NanoshapeError(f"size is {size_A:g} Å, but there must be a polyhedron between those known")
+
+
 def _icosahedral_axes(positions: np.ndarray, edges: bool) -> np.ndarray:
     """Unit vectors from the centre of an icosahedron to its 12 corners or the middles of its 30 edges."""
     axes = positions[np.argsort(np.linalg.norm(positions, axis=1))[-12:]]
@@ -219,6 +240,10 @@ def _icosahedral_axes(positions: np.ndarray, edges: bool) -> np.ndarray:
         near = [pair for pair in itertools.combinations(axes, 2) if pair[0] @ pair[1] > 0]
         axes = np.array([first + second for first, second in near])
     return axes / np.linalg.norm(axes, axis=1, keepdims=True)
+
+
+OTHERS: dict[str, Builder] = {"irregular": irregular, "cut": cut, "intermediate": intermediate}
+"""What the shape check is shown that is none of the five."""
 
 
 def carbon(size_A: float, rng: np.random.Generator) -> Atoms:

@@ -27,7 +27,8 @@ REASONS = {
     "classes": "its features are those of none of the five shapes",
     "neighbours": "no training image has features like it",
     "texture": "its texture is not that of the training images",
-    "shape": "it is more like irregular or cut particles than like the five shapes",
+    "shape": "it is more like particles that lie between or beside the five shapes than like these",
+    "matter": "it is more like particles of other metals or lattices than like gold",
     "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
     "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
     "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
@@ -53,7 +54,7 @@ class Judgement:
     members
         Whether each shape is in the set (G, 5); a particle with none is refused.
     parts
-        What each component of :class:`nanoshape_lib.novelty.Novelty` adds to the square of that (G, 8).
+        What each component of :class:`nanoshape_lib.novelty.Novelty` adds to the square of that (G, 9).
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
     deviations

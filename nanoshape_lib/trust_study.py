@@ -19,13 +19,23 @@ from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.fringes import share_in_phase
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.learned_checks import Sizes, kept, learned_shape_check, learned_spectral_check, short_hash, weighed
+from nanoshape_lib.learned_checks import (
+    Sizes,
+    exposed_views,
+    kept,
+    learned_matter_check,
+    learned_spectral_check,
+    short_hash,
+    weighed,
+)
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.novelty import COMPONENTS, Novelty
+from nanoshape_lib.odds_check import shape_values
 from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
+from nanoshape_lib.shape_training import fit_odds
 from nanoshape_lib.shapes import Shape
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import prepared_store
@@ -132,7 +142,9 @@ def trust_study(
         return cache / f"{name}-{short_hash(code_hash(*modules) + inputs)}"
 
     shared = kept_in("waves", asked, "nanoshape_lib.strained", "nanoshape_lib.shape_training")
-    own = kept_in(f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.shape_training")
+    own = kept_in(
+        f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.shape_training", "nanoshape_lib.check_training"
+    )
     checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.check_training")
 
     def seen(name: str, images: ImageSet) -> Seen:
@@ -162,11 +174,14 @@ def trust_study(
         for kind in strangers.KINDS
     }
 
-    shape_check = learned_shape_check(network, store.design, draw, sizes, shared, own)
     check, check_hardware = learned_spectral_check(store.design, draw, sizes, shared, checked, device)
+    exposed = exposed_views(network, check, store.design, draw, sizes, shared, own)
+    shape_check = fit_odds(shape_values(exposed.views), exposed.kinds > 0)
+    matter_check = learned_matter_check(network, check, exposed, store.design, draw, sizes, shared, own)
     others = weighed(network, store.design, draw, sizes, shared, own)
     known_labels, labels = (each.images.table["label"].to_numpy(np.int64) for each in (known, held))
-    novelty = Novelty.fit(known.views, known_labels, shape_check, check)
+    others_known = exposed.views.features[exposed.kinds == 0]
+    novelty = Novelty.fit(known.views, known_labels, others_known, shape_check, matter_check, check)
     held, test, others = (each.measured(novelty) for each in (held, test, others))
     unlike = others.images.table["kind"].to_numpy()
     trust = calibrate(novelty, held.views.logits, held.values, labels, others.values, unlike, series)

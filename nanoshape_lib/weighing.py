@@ -1,4 +1,4 @@
-"""What the weights of the components of strangeness are learned from: known particles, and others of five kinds.
+"""What the weights of the components of strangeness are learned from: known particles, and others of six kinds.
 
 Neither a network nor its checks have learned from any of them, nor are the strangers among them that tables are of.
 """
@@ -13,14 +13,14 @@ from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.shape_training import ExposedWaves
+from nanoshape_lib.shape_training import EXPOSED, ExposedWaves
 from nanoshape_lib.strained import StrainedWaves
 
-KINDS = ("known", "irregular", "another element", "another lattice constant", "another pixel size", "cut")
+KINDS = (*EXPOSED, "another element", "another lattice constant", "another pixel size")
 
 
 def weighed_images(
-    irregular: ExposedWaves, strained: StrainedWaves, cut: ExposedWaves, design: DatasetDesign, draw: Draw, series: int
+    exposed: ExposedWaves, strained: StrainedWaves, design: DatasetDesign, draw: Draw, series: int
 ) -> ImageSet:
     """Focal series of all waves at drawn settings, and of the known ones also as cameras with other pixels see them.
 
@@ -41,15 +41,13 @@ def weighed_images(
 
         return torch.cat(on_all_cores(make, range(len(waves)), "weighed images"))
 
-    known = irregular.waves[~irregular.other]
+    known = exposed.waves[exposed.kinds == 0]
     lattice, element = strained.logarithms.T
     of_strained = np.where(element != 0, "another element", np.where(lattice != 0, "another lattice constant", "known"))
     parts = [
-        (known, np.full(len(known), "known")),
-        (irregular.waves[irregular.other], np.full(irregular.other.sum(), "irregular")),
+        (exposed.waves, np.array(EXPOSED)[exposed.kinds]),
         (strained.waves, of_strained),
         (known, np.full(len(known), "another pixel size")),
-        (cut.waves[cut.other], np.full(cut.other.sum(), "cut")),
     ]
     images = [series_of(waves, seed, "another pixel size" in kinds) for seed, (waves, kinds) in enumerate(parts)]
     kinds = np.repeat(np.concatenate([kinds for _, kinds in parts]), series)

@@ -12,7 +12,18 @@ from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.imaging import form_images
-from nanoshape_lib.other_particles import cut, decahedron, irregular, metal, pair, rod, sphere, truncated_cube, twin
+from nanoshape_lib.other_particles import (
+    cut,
+    decahedron,
+    intermediate,
+    irregular,
+    metal,
+    pair,
+    rod,
+    sphere,
+    truncated_cube,
+    twin,
+)
 from nanoshape_lib.ranges import centre, form_at
 from nanoshape_lib.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
@@ -28,6 +39,7 @@ from nanoshape_lib.shapes import (
 from nanoshape_lib.substrate import FIELD_A
 
 SIZES = (40, 55, 75)
+AXES = (0, 0, 1), (3**-0.5,) * 3
 
 
 def nearest(positions, atoms):
@@ -151,6 +163,24 @@ def test_cut_particles_keep_the_symmetry_of_their_shape_and_are_none_of_the_know
         kept.append(atoms.info["size_A"] / size_A)
     assert cubic > 40, "four of five shapes are cubic"
     assert np.mean(kept) == pytest.approx(1, abs=0.03) and np.std(kept) < 0.06
+
+
+def test_intermediate_particles_have_the_facets_of_three_known_ones_but_none_is_one_or_a_truncated_cube(rng):
+    regular = {len(build(shape, size_A)) for shape in Shape for size_A in range(40, 81)}
+    reached = []
+    for number in range(60):
+        size_A = SIZES[number % 3]
+        atoms = intermediate(size_A, rng)
+        assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A and len(atoms) not in regular
+        hull = ConvexHull(atoms.positions)
+        normals = np.sort(np.abs(hull.equations[:, :3]), axis=1)
+        of_cube, of_octahedron = (np.abs(normals - np.array(each)).max(axis=1) < 1e-6 for each in AXES)
+        assert (of_cube | of_octahedron).all() and of_cube.any() and of_octahedron.any()
+        distances = [-hull.equations[rows, 3].mean() for rows in (of_cube, of_octahedron)]
+        reached.append(np.sqrt(3) * distances[1] / distances[0])
+        assert atoms.info["size_A"] == pytest.approx(size_A, abs=4)
+    assert 1.05 < min(reached) < 1.42 and 1.58 < max(reached) < 1.92, "1 octahedron, 1.5 truncated, 2 cuboctahedron"
+    assert np.abs(np.array(reached) - 1.5).min() > 0.08
 
 
 @pytest.mark.parametrize(("symbol", "lattice_A"), [("Pt", 3.92), ("Pd", 3.89), ("Cu", 3.61), ("Ag", 4.09)])

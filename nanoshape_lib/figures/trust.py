@@ -21,6 +21,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "Mahalanobis": ("Mahalanobis", "^", "#CC79A7"),
     "neighbours": ("neighbours", "v", "#009E73"),
     "shape": ("shape", "*", "#000000"),
+    "matter": ("matter", "h", "#999933"),
     "pixel size": ("pixel size", "D", "#D55E00"),
     "lattice": ("lattice", "P", "#0072B2"),
     "element": ("element", "X", "#882255"),
