@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
     check: int = 10_500
     epochs: int = 38
     weighed: int = 1500
-    matter: int = 3600
+    matter: int = 7200
 
     @property
     def strained_apart(self) -> tuple[range, range]:
@@ -132,7 +132,7 @@ def exposed_views(
         return vars(look(network, images, progress="exposed particles")) | {"kinds": kinds} | shown._asdict()
 
     joined = _joined(folder / "exposed", range(0, sizes.exposed, CHUNK), looked)
-    kinds, shown = joined.pop("kinds"), SpectralEstimate(joined.pop("logarithms"), joined.pop("deviations"))
+    kinds, shown = joined.pop("kinds"), _estimate_in(joined)
     return ExposedViews(Views(**joined), kinds, shown)
 
 
@@ -157,11 +157,16 @@ def learned_matter_check(
         return vars(views) | {"other": other} | check.estimate(images)._asdict()
 
     joined = _joined(folder / "matter", range(numbers.start, numbers.stop, STRAINED_CHUNK), looked)
-    other, shown = joined.pop("other"), SpectralEstimate(joined.pop("logarithms"), joined.pop("deviations"))
+    other, shown = joined.pop("other"), _estimate_in(joined)
     known = exposed.kinds == 0
     views = Views(**{name: each[known] for name, each in vars(exposed.views).items()})
     values = torch.cat([matter_values(views, exposed.shown), matter_values(Views(**joined), shown)])
     return fit_odds(values, np.append(np.zeros(known.sum(), bool), other))
+
+
+def _estimate_in(arrays: dict[str, np.ndarray]) -> SpectralEstimate:
+    """An estimate that is taken out of arrays."""
+    return SpectralEstimate(*(arrays.pop(name) for name in SpectralEstimate._fields))
 
 
 def _joined(stem: Path, firsts: range, make: Callable[[int], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -58,7 +58,10 @@ def shape_values(views: Views) -> Tensor:
 
 
 def matter_values(views: Views, shown: SpectralEstimate) -> Tensor:
-    """What that of the matter is given: the same, the estimates, these in deviations, and the logarithms of those."""
-    logarithms, deviations = shown
-    spectral = np.concatenate([logarithms, logarithms / deviations, np.log(deviations)], axis=1)
+    """What that of the matter is given (N, inputs): the same, and all that the spectral check makes of the images.
+
+    These are the estimates, the same in deviations, the logarithms of the deviations, and what its branches give.
+    """
+    logarithms, deviations, branches = shown
+    spectral = np.concatenate([logarithms, logarithms / deviations, np.log(deviations), branches], axis=1)
     return torch.cat([shape_values(views), torch.as_tensor(spectral, dtype=torch.float32)], dim=1)

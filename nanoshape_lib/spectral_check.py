@@ -64,10 +64,14 @@ def spectra(images: Tensor) -> np.ndarray:
 
 
 class SpectralEstimate(NamedTuple):
-    """Logarithms (N, 3) of :data:`QUANTITIES`, and their standard deviations (N, 3)."""
+    """Logarithms (N, 3) of :data:`QUANTITIES`, their standard deviations (N, 3), and what both are read from (N, 384).
+
+    The last are the outputs of the three branches of :class:`SpectralCheck`.
+    """
 
     logarithms: np.ndarray
     deviations: np.ndarray
+    branches: np.ndarray
 
 
 class SpectralCheck(nn.Module):
@@ -104,8 +108,8 @@ class SpectralCheck(nn.Module):
         )
         self.head = nn.Linear(IMAGE_FILTERS[-1] + 2 * second, 2 * len(QUANTITIES))
 
-    def forward(self, images: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and logarithms of the deviations, both (N, 3), from images (N, n, n) and their spectra."""
+    def branches(self, images: Tensor, logs: Tensor) -> Tensor:
+        """What the three branches give (N, 384), from images (N, n, n) and their spectra."""
         with torch.autocast(images.device.type, enabled=False):
             spectrum = torch.fft.rfft2(images[:, None].float() * self.windows)[..., : IMAGE_PIXELS // 2]
             power = torch.fft.fftshift(spectrum.abs().square(), dim=-2)
@@ -115,15 +119,19 @@ class SpectralCheck(nn.Module):
             branch(maps.contiguous(memory_format=torch.channels_last))
             for branch, maps in ((self.image, images[:, None]), (self.plane, plane))
         )
-        seen = torch.cat([rings, image, plane], dim=1)
-        means, log_deviations = self.head(seen).float().chunk(2, dim=1)
+        return torch.cat([rings, image, plane], dim=1)
+
+    def forward(self, images: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logarithms of the deviations, both (N, 3), from images (N, n, n) and their spectra."""
+        means, log_deviations = self.head(self.branches(images, logs)).float().chunk(2, dim=1)
         return means, log_deviations
 
     def estimate(self, images: Tensor) -> SpectralEstimate:
         """What standardised images (N, n, n) show; the weights are laid out channels last from then on."""
         self.to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            parts = [self(batch.float(), torch.as_tensor(spectra(batch))) for batch in images.split(BATCH)]
-        means, log_deviations = (torch.cat(each) for each in zip(*parts, strict=True))
+            batches = images.split(BATCH)
+            branches = torch.cat([self.branches(each.float(), torch.as_tensor(spectra(each))) for each in batches])
+            means, log_deviations = self.head(branches).chunk(2, dim=1)
         means, log_deviations = means.clamp(-FURTHEST, FURTHEST), log_deviations.clamp(*LOG_DEVIATIONS)
-        return SpectralEstimate(means.numpy(), log_deviations.exp().numpy())
+        return SpectralEstimate(means.numpy(), log_deviations.exp().numpy(), branches.numpy())

@@ -1,6 +1,5 @@
 """How far a network can be trusted: its calibration file, and the tables of coverage and of strangers told apart."""
 
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -132,7 +131,6 @@ def trust_study(
     novelty, coverage
         See :func:`novelty_table` and :func:`coverage_table`.
     """
-    start = time.monotonic()
     draw, series = draw or as_designed(store.design), sizes.series
     network, card = load_weights(weights)
     digest, asked = file_sha256(weights), store.design.model_dump_json()
@@ -210,7 +208,6 @@ def trust_study(
         ),
         "accuracy_one_view": float((logits[:, 0].argmax(axis=1) == about["label"]).mean()),
         "accuracy_averaged": float((logits.mean(axis=1).argmax(axis=1) == about["label"]).mean()),
-        "hours": round((time.monotonic() - start) / 3600, 3),
         "hardware": hardware(),
         "check_hardware": check_hardware,
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
