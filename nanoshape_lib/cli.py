@@ -174,7 +174,10 @@ def train(
 @app.command()
 def study(
     name: Annotated[
-        str, typer.Argument(help="architectures, sampling, controls, best, transfer, ablations, trust or micrographs.")
+        str,
+        typer.Argument(
+            help="architectures, sampling, controls, best, transfer, ablations, trust, micrographs or specimens."
+        ),
     ],
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,

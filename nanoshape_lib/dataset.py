@@ -28,9 +28,11 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.files import Files
 from nanoshape_lib.hrtem import exit_wave, shake, wave_pixels
 from nanoshape_lib.schema import Chunk
+from nanoshape_lib.specimen import Specimen
 from nanoshape_lib.store import Store, finished, prepare, seal_chunk
 from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
 
+USUAL = Specimen()
 CONNECT_SECONDS = 5
 TRIAL_WAVES = 5
 # Dask's own settings return all memory at once, a quarter of the time, and sample stacks a hundred times a second.
@@ -56,10 +58,10 @@ class Record(NamedTuple):
     scene: Scene
 
 
-def make_record(design: DatasetDesign, split: Split, index: int) -> Record:
-    """Recipe number ``index`` of a split.
+def make_record(design: DatasetDesign, split: Split, index: int, specimen: Specimen = USUAL) -> Record:
+    """Recipe number ``index`` of a split, as a specimen of some kind.
 
-    It depends on the design's seed, the split and the index alone. Shapes change fastest, then sizes,
+    It depends on these, the design's seed, the split and the index alone. Shapes change fastest, then sizes,
     then orientations, so that the first n records of a split are balanced for every n.
     """
     rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(SPLITS.index(split), index)))
@@ -67,14 +69,15 @@ def make_record(design: DatasetDesign, split: Split, index: int) -> Record:
     size = design.sizes_A[index // len(shapes.Shape) % len(design.sizes_A)]
     particle = shapes.build(label, size)
     rotation = rotations.random_rotations(1, rng)[0]
-    particle.positions = particle.positions @ rotation.T
-    particle = shake(particle, rng)
+    particle.positions = specimen.strained(particle.positions) @ rotation.T
+    particle = shake(particle, rng, specimen.rms_A)
     blocks = design.split(split).blocks
     film = Placement(
         block=int(blocks[rng.integers(len(blocks))]),
         roll_A=(int(rng.integers(int(FIELD_A))), int(rng.integers(int(FIELD_A)))),
         quarter_turns=int(rng.integers(4)),
         mirror=bool(rng.integers(2)),
+        thickness_A=specimen.film_A,
     )
     extent = np.abs(particle.positions[:, :2]).max(axis=0)
     room = np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, design.max_shift_A)

@@ -19,7 +19,7 @@ from nanoshape_lib.multislice import (
     slices,
     transmissions,
 )
-from nanoshape_lib.substrate import FIELD_A, Scene, load_block
+from nanoshape_lib.substrate import FIELD_A, Scene, load_film
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
@@ -139,37 +139,42 @@ class Window(NamedTuple):
         return edges[0][:, None] * edges[1]
 
 
-def _film_cell(block: int) -> Atoms:
-    atoms = load_block(block).copy()
+def _film_cell(block: int, thickness_A: float | None) -> Atoms:
+    atoms = load_film(block, thickness_A).copy()
     atoms.positions[:, 2] = np.clip(atoms.positions[:, 2], 1e-3, atoms.cell.lengths()[2] - 1e-3)
     return atoms
 
 
 @lru_cache(maxsize=8)
 def film_transmissions(
-    block: int, energy_eV: float, grid: Fidelity, device: str = "cpu"
+    block: int, energy_eV: float, grid: Fidelity, device: str = "cpu", thickness_A: float | None = None
 ) -> tuple[torch.Tensor | None, ...]:
-    """Transmission functions (n, n) of the slices of one carbon block, in the block's own placement."""
+    """Transmission functions (n, n) of the slices of one film, in its block's own placement."""
     field = Grid((grid.pixels, grid.pixels), (FIELD_A, FIELD_A))
-    return tuple(transmissions(_film_cell(block), field, energy_eV, grid.slice_A, device))
+    return tuple(transmissions(_film_cell(block, thickness_A), field, energy_eV, grid.slice_A, device))
 
 
 @lru_cache(maxsize=8)
-def film_wave(block: int, energy_eV: float, grid: Fidelity, device: str = "cpu") -> torch.Tensor:
-    """The wave (n, n) behind one carbon block under a plane wave, in the block's own placement.
+def film_wave(
+    block: int, energy_eV: float, grid: Fidelity, device: str = "cpu", thickness_A: float | None = None
+) -> torch.Tensor:
+    """The wave (n, n) behind one film under a plane wave, in its block's own placement.
 
-    It is computed once per block: every particle on that block has it, rolled, turned and mirrored,
+    It is computed once per film: every particle on it has it, rolled, turned and mirrored,
     as its incident wave. That equals the multislice of film and particle together, because the two
     share no slice.
     """
     incident = torch.ones(grid.pixels, grid.pixels, device=device)
-    return multislice(_film_cell(block), incident, energy_eV, grid.slice_A)
+    return multislice(_film_cell(block, thickness_A), incident, energy_eV, grid.slice_A)
 
 
 @lru_cache(maxsize=8)
-def _film_background(block: int, energy_eV: float, grid: Fidelity, pixels: int, device: str) -> torch.Tensor:
+def _film_background(
+    block: int, energy_eV: float, grid: Fidelity, pixels: int, device: str, thickness_A: float | None
+) -> torch.Tensor:
     """The film's wave on a coarser grid of the field, with the low frequencies alone."""
-    return torch.fft.ifft2(fourier_crop(torch.fft.fft2(film_wave(block, energy_eV, grid, device)), pixels))
+    behind = film_wave(block, energy_eV, grid, device, thickness_A)
+    return torch.fft.ifft2(fourier_crop(torch.fft.fft2(behind), pixels))
 
 
 def exit_wave(
@@ -215,7 +220,7 @@ def exit_wave(
 
     incident = torch.ones(window.pixels, dtype=torch.complex64, device=device)
     if film is not None and not scene.downstream:
-        behind = film.sample(film_wave(film.block, energy, grid, device), *window.indices())
+        behind = film.sample(film_wave(film.block, energy, grid, device, film.thickness_A), *window.indices())
         incident += window.taper(grid.pixels).to(device) * (behind - 1)
     particle = window.cell(scene.particle, height)
     particle.positions[:, 2] += height if scene.downstream else 0.0
@@ -225,7 +230,7 @@ def exit_wave(
     added_A = height + grid.slice_A / 2
     _, thickness = slices(scene.film_thickness_A, grid.slice_A)
     if film is not None and scene.downstream:
-        through = film_transmissions(film.block, energy, grid, device)
+        through = film_transmissions(film.block, energy, grid, device, film.thickness_A)
         placed = (None if part is None else film.sample(part, *window.indices()) for part in through)
         added = propagate(added, placed, window.grid, energy, thickness)
         added_A = scene.film_thickness_A + thickness / 2
@@ -242,7 +247,7 @@ def exit_wave(
     else:
         # Blocks are rolled by whole ångströms, so the grid must have whole pixels to the ångström.
         coarse = math.ceil(n / FIELD_A) * round(FIELD_A)
-        background = film.sample(_film_background(film.block, energy, grid, coarse, device))
+        background = film.sample(_film_background(film.block, energy, grid, coarse, device, film.thickness_A))
         without_A = (scene.film_thickness_A if scene.downstream else 0.0) + thickness / 2
         back = propagator(field, energy, scene.mid_plane_A - without_A, limit).to(device)
         spectrum += fourier_crop(torch.fft.fft2(background), n) * back

@@ -7,6 +7,7 @@ from nanoshape_lib.campaign import best_study, trainings_study
 from nanoshape_lib.controls import controls_study
 from nanoshape_lib.micrograph_study import METALS, METALS_NAME, METALS_SEED, micrograph_study
 from nanoshape_lib.profiles import Profile
+from nanoshape_lib.specimen_study import shipped_specimens
 from nanoshape_lib.studies import Run, architecture_runs, sampling_runs
 from nanoshape_lib.transfer import ablation_study, transfer_study
 from nanoshape_lib.trust_study import trust_studies
@@ -41,4 +42,5 @@ STUDIES: dict[str, Study] = {
     "ablations": lambda profile, deadline, folder, weights: ablation_study(profile, deadline, folder),
     "trust": lambda profile, deadline, folder, weights: trust_studies(profile, folder, weights),
     "micrographs": _micrographs,
+    "specimens": lambda profile, deadline, folder, weights: shipped_specimens(profile, folder, weights),
 }

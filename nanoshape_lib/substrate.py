@@ -15,6 +15,7 @@ BLOCKS = 14
 FIELD_A = 128.0
 CONTACT_A = 2.5
 CLEARANCE_A = 0.1
+LAYER_ROLL_A = (47.0, 29.0)
 CARBON_ATOMIC_MASS_U = 12.011
 ATOMIC_MASS_G = 1.66053906892e-24
 
@@ -39,6 +40,37 @@ def load_block(block: int) -> Atoms:
         cell = file["cell_A"]
         positions = file["fractional_uint16"] / 65536.0 * cell
     return Atoms(f"C{len(positions)}", positions=positions, cell=cell, pbc=True)
+
+
+@lru_cache(maxsize=BLOCKS)
+def load_film(block: int, thickness_A: float | None = None) -> Atoms:
+    """A film of any thickness: the upper part of a block, or the block on others of its kind that are rolled aside.
+
+    Parameters
+    ----------
+    block
+        Number of the block.
+    thickness_A
+        Thickness [Å]; by default the block's own.
+
+    Raises
+    ------
+    NanoshapeError
+        If the thickness is not positive, or as of :func:`load_block`.
+    """
+    atoms = load_block(block)
+    lengths = atoms.cell.lengths()
+    thickness_A = float(lengths[2]) if thickness_A is None else thickness_A
+    if not 0 < thickness_A < np.inf:
+        raise NanoshapeError(f"thickness_A is {thickness_A:g}, but must be a positive number of ångströms")
+    layers = []
+    for layer in range(int(np.ceil(thickness_A / lengths[2]))):
+        r = atoms.positions.copy()
+        r[:, :2] = (r[:, :2] + layer * np.array(LAYER_ROLL_A)) % FIELD_A
+        r[:, 2] += thickness_A - (layer + 1) * lengths[2]
+        layers.append(r[r[:, 2] >= 0])
+    positions = np.concatenate(layers[::-1])
+    return Atoms(f"C{len(positions)}", positions=positions, cell=[*lengths[:2], thickness_A], pbc=True)
 
 
 def density_g_cm3(block: Atoms) -> float:
@@ -67,16 +99,20 @@ def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.0
 
 @dataclass(frozen=True)
 class Placement:
-    """How a periodic block is laid under the particle: rolled by whole ångströms, turned, mirrored."""
+    """How a film is laid under the particle: a periodic block rolled by whole ångströms, turned, mirrored.
+
+    With ``thickness_A`` the film is a thinner or thicker one of this block, see :func:`load_film`.
+    """
 
     block: int
     roll_A: tuple[int, int] = (0, 0)
     quarter_turns: int = 0
     mirror: bool = False
+    thickness_A: float | None = None
 
     def positions(self) -> np.ndarray:
-        """Carbon positions (N, 3) [Å] in the field, height counted from the block's lower face."""
-        r = load_block(self.block).positions.copy()
+        """Carbon positions (N, 3) [Å] in the field, height counted from the film's lower face."""
+        r = load_film(self.block, self.thickness_A).positions.copy()
         if self.mirror:
             r[:, 0] = -r[:, 0]
         for _ in range(self.quarter_turns % 4):
@@ -134,7 +170,9 @@ class Scene:
     @property
     def film_thickness_A(self) -> float:
         """Thickness [Å] of the film, zero without one."""
-        return 0.0 if self.film is None else float(load_block(self.film.block).cell.lengths()[2])
+        if self.film is None:
+            return 0.0
+        return float(load_film(self.film.block, self.film.thickness_A).cell.lengths()[2])
 
     def atoms(self) -> Atoms:
         """All atoms, film and particle, in a cell that is periodic laterally; some have negative heights."""

@@ -62,7 +62,7 @@ def whole_field(monkeypatch):
 
 @pytest.mark.usefixtures("whole_field")
 @pytest.mark.parametrize("downstream", [False, True])
-@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("placement", [*PLACEMENTS, Placement(1, (3, 77), 2, thickness_A=44.0)])
 def test_film_computed_once_and_particle_computed_alone_equal_the_whole_cell(placement, downstream):
     scene = deposit(turned_particle(), placement, (4.0, -3.0), downstream)
     assert scene.film_thickness_A % COARSE.slice_A == 0

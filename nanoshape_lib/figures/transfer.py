@@ -1,4 +1,4 @@
-"""Figures about networks at other settings of the microscope: accuracy along each setting, and ranges left out."""
+"""Figures about networks at other settings of the microscope, trained with and without them, and on other specimens."""
 
 from collections.abc import Mapping
 
@@ -23,6 +23,12 @@ PANELS: dict[str, tuple[str, str, float]] = {
     "convergence_mrad": ("convergence", "mrad", 1),
     "mtf_c2": ("width of the MTF", "Nyquist", 2),
     "drift_A": ("drift", "Å", 1),
+}
+# The same, and the usual value in the table's unit.
+SPECIMEN_PANELS: dict[str, tuple[str, str, float, float]] = {
+    "temperature_K": ("temperature", "K", 1, 300),
+    "strain": ("strain", "%", 100, 0),
+    "film_A": ("thickness of the film", "Å", 1, 30),
 }
 LOOKS = (("#9d7fd1", "s", "--"), ("#4b2991", "o", "-"))
 
@@ -132,6 +138,41 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
     axes[0].invert_yaxis()
     axes[0].set_xlabel("accuracy, all else as in the design")
     axes[1].set_xlabel("accuracy at random settings")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def specimen_curves(table: pd.DataFrame, text: str) -> Figure:
+    """Right first choices and refusals against temperature, strain and thickness of the film.
+
+    Parameters
+    ----------
+    table
+        Table ``specimens`` of two networks, see :func:`nanoshape_lib.specimen_study.specimen_study`.
+    text
+        The profile's stamp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a quantity. Full markers: share of right first choices; hollow: of refusals. Bars are their intervals;
+        the dotted line is the usual specimen.
+    """
+    fig, axes = plt.subplots(1, len(SPECIMEN_PANELS), figsize=(7.2, 2.8), sharey=True)
+    for ax, (quantity, (title, unit, factor, usual)) in zip(axes, SPECIMEN_PANELS.items(), strict=True):
+        ax.axvline(factor * usual, color=QUIET, ls=":", lw=1)
+        for network, (colour, marker, line) in zip(table["network"].unique(), LOOKS, strict=False):
+            rows = table[(table["network"] == network) & (table["quantity"] == quantity)]
+            for share, words, fill in (("accuracy", "first choice right", colour), ("refused", "refused", "white")):
+                spread = [rows[share] - rows[f"{share}_low"], rows[f"{share}_high"] - rows[share]]
+                looks = {"fmt": marker + line, "color": colour, "mfc": fill, "ms": 3.5, "lw": 1.2, "elinewidth": 1}
+                ax.errorbar(factor * rows["value"], rows[share], spread, label=f"{network}, {words}", **looks)
+        ax.set_xlabel(f"{title} [{unit}]")
+    axes[0].set_ylabel("share of particles")
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes[0].set_ylim(-0.03, 1.03)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     stamp(fig, text)
     return fig
