@@ -12,18 +12,6 @@ from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.imaging import form_images
-from nanoshape_lib.other_particles import (
-    cut,
-    decahedron,
-    intermediate,
-    irregular,
-    metal,
-    pair,
-    rod,
-    sphere,
-    truncated_cube,
-    twin,
-)
 from nanoshape_lib.ranges import centre, form_at
 from nanoshape_lib.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
@@ -39,6 +27,13 @@ from nanoshape_lib.shapes import (
 from nanoshape_lib.substrate import FIELD_A
 
 SIZES = (40, 55, 75)
+BUILDERS = (
+    other_particles.sphere,
+    other_particles.rod,
+    other_particles.truncated_cube,
+    other_particles.decahedron,
+    other_particles.twin,
+)
 AXES = (0, 0, 1), (3**-0.5,) * 3
 
 
@@ -52,7 +47,7 @@ def rng():
     return np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("make", [sphere, rod, truncated_cube, decahedron, twin])
+@pytest.mark.parametrize("make", BUILDERS)
 @pytest.mark.parametrize("size_A", SIZES)
 def test_sizes_follow_the_convention(make, size_A, rng):
     atoms = make(size_A, rng)
@@ -61,7 +56,7 @@ def test_sizes_follow_the_convention(make, size_A, rng):
     assert np.abs(atoms.positions.mean(axis=0)).max() < 1e-9
 
 
-@pytest.mark.parametrize("make", [sphere, rod, truncated_cube])
+@pytest.mark.parametrize("make", BUILDERS[:3])
 def test_crystals_are_perfect_inside(make, rng):
     atoms = make(45, rng)
     assert neighbour_distances(atoms) == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A)
@@ -71,9 +66,9 @@ def test_crystals_are_perfect_inside(make, rng):
 
 
 def test_a_sphere_is_round_and_a_rod_twice_as_long_as_thick(rng):
-    shell = np.linalg.norm(sphere(60, rng).positions, axis=1)
+    shell = np.linalg.norm(other_particles.sphere(60, rng).positions, axis=1)
     assert 30 - GOLD_NEIGHBOUR_DISTANCE_A < shell.max() < 30 + 1
-    x, y, z = np.ptp(rod(60, rng).positions, axis=0)
+    x, y, z = np.ptp(other_particles.rod(60, rng).positions, axis=0)
     assert z / np.mean([x, y]) == pytest.approx(2, abs=0.15)
     thick = (60**3 / 6 / (1 / 4 + 1 / 6)) ** (1 / 3)  # π/6 d³ = π/4 t² t + π/6 t³
     assert np.mean([x, y]) == pytest.approx(thick, abs=3)
@@ -81,7 +76,7 @@ def test_a_sphere_is_round_and_a_rod_twice_as_long_as_thick(rng):
 
 @pytest.mark.parametrize("size_A", SIZES)
 def test_a_truncated_cube_has_lost_its_corners_to_triangles_and_nothing_else(size_A, rng):
-    positions = truncated_cube(size_A, rng).positions
+    positions = other_particles.truncated_cube(size_A, rng).positions
     edge = np.abs(positions).max(axis=0)
     assert edge == pytest.approx(edge[0])
     corner = np.abs(positions).sum(axis=1).max()
@@ -95,7 +90,7 @@ def test_a_truncated_cube_has_lost_its_corners_to_triangles_and_nothing_else(siz
 
 
 def test_a_decahedron_has_five_fold_symmetry_and_the_atoms_of_ase(rng):
-    atoms = decahedron(50, rng)
+    atoms = other_particles.decahedron(50, rng)
     assert mean_neighbour_distance(atoms) == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A)
     angle = 2 * np.pi / 5
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -108,7 +103,7 @@ def test_a_decahedron_has_five_fold_symmetry_and_the_atoms_of_ase(rng):
 
 
 def test_a_twin_is_mirrored_in_a_close_packed_layer_stacked_as_in_hcp(rng):
-    atoms, normal = twin(45, rng), np.ones(3) / np.sqrt(3)
+    atoms, normal = other_particles.twin(45, rng), np.ones(3) / np.sqrt(3)
     height = atoms.positions @ normal
     mirrored = atoms.positions - 2 * height[:, None] * normal
     assert nearest(mirrored, atoms).max() < 1e-6
@@ -126,7 +121,7 @@ def test_a_twin_is_mirrored_in_a_close_packed_layer_stacked_as_in_hcp(rng):
 
 def test_a_pair_touches_and_overlaps_along_the_beam(rng):
     for _ in range(3):
-        atoms = pair(50, rng)
+        atoms = other_particles.pair(50, rng)
         assert volume_equivalent_diameter(len(atoms)) == pytest.approx(50, abs=5)
         bonds = neighbour_distances(atoms)
         assert bonds.min() > 0.94 * GOLD_NEIGHBOUR_DISTANCE_A, "icosahedra have bonds a few per cent shorter"
@@ -134,10 +129,10 @@ def test_a_pair_touches_and_overlaps_along_the_beam(rng):
 
 
 def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_strangers(rng):
-    sizes, regular = [], {len(make(size_A, rng)) for make in (truncated_cube, decahedron, twin) for size_A in SIZES}
+    sizes, regular = [], {len(make(size_A, rng)) for make in BUILDERS[2:] for size_A in SIZES}
     for number in range(60):
         size_A = SIZES[number % 3]
-        atoms = irregular(size_A, rng)
+        atoms = other_particles.irregular(size_A, rng)
         assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A
         assert len(atoms) not in regular
         # The hull through the outermost atoms is half a layer too small all around, and a dent would be filled by it.
@@ -150,11 +145,11 @@ def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_s
 
 def test_cut_particles_keep_the_symmetry_of_their_shape_and_are_none_of_the_known_nor_of_the_strangers(rng):
     whole = {len(build(shape, size_A)) for shape in Shape for size_A in range(40, 81)}
-    regular = whole | {len(truncated_cube(size_A, rng)) for size_A in range(40, 81)}
+    regular = whole | {len(other_particles.truncated_cube(size_A, rng)) for size_A in range(40, 81)}
     kept, cubic = [], 0
     for number in range(60):
         size_A = SIZES[number % 3]
-        atoms = cut(size_A, rng)
+        atoms = other_particles.cut(size_A, rng)
         assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A and len(atoms) not in regular
         assert nearest(-atoms.positions, atoms).max() < 1e-6, "each of the five has a centre"
         cubic += nearest(atoms.positions[:, [1, 2, 0]] * [1, 1, -1], atoms).max() < 1e-6
@@ -170,7 +165,7 @@ def test_intermediate_particles_have_the_facets_of_three_known_ones_but_none_is_
     reached = []
     for number in range(60):
         size_A = SIZES[number % 3]
-        atoms = intermediate(size_A, rng)
+        atoms = other_particles.intermediate(size_A, rng)
         assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A and len(atoms) not in regular
         hull = ConvexHull(atoms.positions)
         normals = np.sort(np.abs(hull.equations[:, :3]), axis=1)
@@ -185,7 +180,7 @@ def test_intermediate_particles_have_the_facets_of_three_known_ones_but_none_is_
 
 @pytest.mark.parametrize(("symbol", "lattice_A"), [("Pt", 3.92), ("Pd", 3.89), ("Cu", 3.61), ("Ag", 4.09)])
 def test_other_metals_have_their_own_lattice(symbol, lattice_A, rng):
-    atoms = metal(symbol)(60, rng)
+    atoms = other_particles.metal(symbol)(60, rng)
     assert set(atoms.symbols) == {symbol}
     assert mean_neighbour_distance(atoms) == pytest.approx(lattice_A / np.sqrt(2), rel=1e-3)
     size_A = (6 / np.pi * len(atoms) * lattice_A**3 / 4) ** (1 / 3)
