@@ -14,9 +14,9 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import fit_temperature
 from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty
 from nanoshape_lib.odds_check import OddsCheck
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.rarity import Rarity, Tail, averaged
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.spectral_check import SpectralCheck
 
 SERIES = (1, 2, 4)

@@ -18,9 +18,9 @@ from nanoshape_lib.evaluation import (
 )
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.models import Architecture, save_weights
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import RESULTS, load_results, load_study, provenance, save_examples, save_results
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.studies import (
     RUN,
     Run,

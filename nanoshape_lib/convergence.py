@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.hrtem import Fidelity, exit_wave, fourier_crop, shake, wave_pixels
 from nanoshape_lib.imaging import focal_modes, form_images, intensity_spectrum, record
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.multislice import Grid, interaction_parameter, next_fast_size, propagate, propagator, slices
+from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.substrate import FIELD_A, Scene, deposit
 
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
 NOISELESS = Detector(dose_e_A2=None)
 FOCUS_NODES, ANGLE_NODES = 25, 5
-GENERAL = rotations.euler(20, 35, 50)
+GENERAL = orientation.euler(20, 35, 50)
 
 
 def relative_error(values: np.ndarray, reference: np.ndarray) -> float:

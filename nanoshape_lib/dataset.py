@@ -21,14 +21,14 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.cores import check_device
 from nanoshape_lib.design import EDGE_A, SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.files import Files
 from nanoshape_lib.hrtem import exit_wave, shake, wave_pixels
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.schema import Chunk
-from nanoshape_lib.specimen import Specimen
 from nanoshape_lib.store import Store, finished, prepare, seal_chunk
 from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
 
@@ -68,7 +68,7 @@ def make_record(design: DatasetDesign, split: Split, index: int, specimen: Speci
     label = index % len(shapes.Shape)
     size = design.sizes_A[index // len(shapes.Shape) % len(design.sizes_A)]
     particle = shapes.build(label, size)
-    rotation = rotations.random_rotations(1, rng)[0]
+    rotation = orientation.random_rotations(1, rng)[0]
     particle.positions = specimen.strained(particle.positions) @ rotation.T
     particle = shake(particle, rng, specimen.rms_A)
     blocks = design.split(split).blocks

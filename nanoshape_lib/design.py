@@ -6,10 +6,10 @@ from typing import Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nanoshape_lib import shapes
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import FIDELITIES
 from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.particles import shapes
 from nanoshape_lib.substrate import BLOCKS, FIELD_A
 
 EDGE_A = 2.0

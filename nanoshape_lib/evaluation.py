@@ -6,8 +6,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.rotations import angular_distance
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.orientation import angular_distance
+from nanoshape_lib.particles.shapes import Shape
 
 PROBABILITIES = [f"p{shape.value}" for shape in Shape]
 BEAM = ["beam_x", "beam_y", "beam_z"]
@@ -194,7 +194,7 @@ def nearest_direction(waves: pd.DataFrame, seen: pd.DataFrame) -> np.ndarray:
     """Angle (N,) [degrees] from the beam of each wave to the nearest among the waves ``seen`` of its shape.
 
     Both tables have ``label``, ``beam_x``, ``beam_y`` and ``beam_z``; see
-    :func:`nanoshape_lib.rotations.angular_distance`.
+    :func:`nanoshape_lib.particles.orientation.angular_distance`.
     """
     nearest = np.full(len(waves), np.nan)
     for shape in Shape:

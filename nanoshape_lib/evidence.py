@@ -12,9 +12,9 @@ from tqdm import tqdm
 from nanoshape_lib.explain import Neighbours, grad_cam
 from nanoshape_lib.matching import Match, best_match
 from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis
 from nanoshape_lib.results import load_examples
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.trust import CLASSES, Classifier
 
 REFERENCE = "reference_images"

@@ -15,7 +15,6 @@ from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 from torch import nn
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import exit_wave, shake
@@ -23,9 +22,10 @@ from nanoshape_lib.imaging import focal_series, standardise
 from nanoshape_lib.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.shapes import LARGEST_MISFIT_A, Shape
 from nanoshape_lib.paths import data_file
 from nanoshape_lib.results import load_results
-from nanoshape_lib.shapes import LARGEST_MISFIT_A, Shape
 from nanoshape_lib.substrate import FIELD_A, Placement, deposit
 from nanoshape_lib.training import predict
 
@@ -124,7 +124,7 @@ def simulate(particle: Particle, microscope: Microscope, seed: int) -> Simulated
         atoms = shapes.build(particle.shape, particle.size_A)
     except NanoshapeError as error:
         raise KnobError(str(error), "size_A") from None
-    rotation = rotations.euler(particle.psi_deg, particle.theta_deg, particle.phi_deg)
+    rotation = orientation.euler(particle.psi_deg, particle.theta_deg, particle.phi_deg)
     turned = atoms.copy()
     turned.positions = turned.positions @ rotation.T
     turned = shake(turned, np.random.default_rng(seed))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.shapes import LARGEST_SIZE_A, SMALLEST_SIZE_A, Shape
+from nanoshape_lib.particles.shapes import LARGEST_SIZE_A, SMALLEST_SIZE_A, Shape
 from nanoshape_lib.substrate import FIELD_A
 
 Group = Literal["particle", "microscope", "detector"]

@@ -9,12 +9,12 @@ import torch
 from scipy import fft
 from threadpoolctl import ThreadpoolController
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imaging import intensity_spectrum, record, standardise, turn
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import IMAGE_PIXELS
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.substrate import FIELD_A
 from nanoshape_lib.templates import ANGLES, STEP_DEG, Library, library, signature, simulate
 
@@ -51,7 +51,7 @@ class Match(NamedTuple):
     @property
     def direction(self) -> np.ndarray:
         """Beam direction (3,) in the particle's frame, reduced to the shape's fundamental sector."""
-        return rotations.reduce(rotations.beam_direction(self.rotation), self.shape)
+        return orientation.reduce(orientation.beam_direction(self.rotation), self.shape)
 
 
 class _Pose(NamedTuple):
@@ -248,7 +248,7 @@ def _climb(matcher: _Matcher, pose: _Pose, steps: Sequence[tuple[float, float, f
     for defocus_A, turn_deg, tilt_deg in steps:
         pose = matcher.best([pose, *(pose._replace(defocus_A=pose.defocus_A + by) for by in (-defocus_A, defocus_A))])
         pose = matcher.best([pose, *(pose._replace(turn_deg=pose.turn_deg + by) for by in (-turn_deg, turn_deg))])
-        tilts = rotations.axis_angle([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], tilt_deg)
+        tilts = orientation.axis_angle([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], tilt_deg)
         pose = matcher.best([pose, *(pose._replace(upright=(tilt @ pose.direction).tobytes()) for tilt in tilts)])
         number = sizes_A.index(pose.size_A)
         beside = sizes_A[max(number - 1, 0) : number + 2]

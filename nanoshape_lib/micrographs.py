@@ -9,13 +9,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import FIDELITIES, exit_wave, fidelity, film_wave, fourier_crop, shake, wave_pixels
 from nanoshape_lib.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.multislice import Grid, propagator, slices
-from nanoshape_lib.other_particles import lattice_ratio
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.substrate import BLOCKS, FIELD_A, Placement, Scene, deposit, load_block
 
 SMALLEST_A, LARGEST_A = 40.0, 80.0
@@ -94,7 +94,7 @@ def place(design: MicrographDesign) -> pd.DataFrame:
         One row a particle: ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and ``y_A``, its centre in
         the field, and ``row`` and ``column``, the same in pixels of the image, which is indexed [x, y];
         ``diameter_A``, that of the circle around it as the beam sees it; the Euler angles ``psi_deg``,
-        ``theta_deg`` and ``phi_deg`` of :func:`nanoshape_lib.rotations.euler`.
+        ``theta_deg`` and ``phi_deg`` of :func:`nanoshape_lib.particles.orientation.euler`.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def place(design: MicrographDesign) -> pd.DataFrame:
     """
     rng = _generator(design, 0)
     labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
-    turns = rotations.random_rotations(design.particles, rng)
+    turns = orientation.random_rotations(design.particles, rng)
     rows: list[dict] = []
     ratio = lattice_ratio(design.metal)
     for label, rotation in zip(labels[: design.particles].tolist(), turns, strict=True):
@@ -112,7 +112,7 @@ def place(design: MicrographDesign) -> pd.DataFrame:
         across = ratio * shapes.build(label, gold_A).positions @ rotation[:2].T
         radius_A = float(np.linalg.norm(across, axis=1).max())
         x_A, y_A = _free_place(rows, radius_A, design, rng)
-        psi, theta, phi = (float(angle) for angle in rotations.to_euler(rotation))
+        psi, theta, phi = (float(angle) for angle in orientation.to_euler(rotation))
         rows.append(
             {"label": label, "shape": shapes.Shape(label).title, "size_A": ratio * gold_A, "atoms": atoms}
             | {"x_A": x_A, "y_A": y_A, "diameter_A": 2 * radius_A}
@@ -158,7 +158,7 @@ def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene],
         corner = (math.floor(row["x_A"] - FIELD_A / 2), math.floor(row["y_A"] - FIELD_A / 2))
         particle = shapes.build(row["label"], row["size_A"] / ratio)
         particle.symbols[:] = design.metal
-        turn = rotations.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"])
+        turn = orientation.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"])
         particle.positions = ratio * particle.positions @ turn.T
         shift = (row["x_A"] - FIELD_A / 2 - corner[0], row["y_A"] - FIELD_A / 2 - corner[1])
         roll = (-corner[0] % int(FIELD_A), -corner[1] % int(FIELD_A))

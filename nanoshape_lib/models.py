@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 
 IMAGE_PIXELS = 128
 FILTERS = (16, 32, 64, 128, 256, 256)

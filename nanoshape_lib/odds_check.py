@@ -1,7 +1,7 @@
 """Whether a particle is like the five shapes at all, and whether it is of gold: regressions on what its image shows.
 
 Each learns from known particles and from others (outlier exposure, Hendrycks, Mazeika & Dietterich 2019): that of the
-shape from :data:`nanoshape_lib.other_particles.OTHERS`, that of the matter from :mod:`nanoshape_lib.strained` ones.
+shape from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from :mod:`nanoshape_lib.strained` ones.
 None of the strangers that they are tested on is among these.
 """
 

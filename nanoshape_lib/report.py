@@ -15,8 +15,8 @@ from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures.live import embedded, enlarged, picture
 from nanoshape_lib.figures.micrographs import overview
 from nanoshape_lib.files import Files
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis, predictions
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.trust import CLASSES
 
 TABLE, PAGE = "predictions.csv", "index.html"

@@ -12,7 +12,7 @@ import numpy as np
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.images import DISAGREEMENT, Micrograph
-from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
 from nanoshape_lib.spots import LOWEST_BIN, PATCH, find_spots
 from nanoshape_lib.stacks import display
 

@@ -10,7 +10,7 @@ from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
 from nanoshape_lib.odds_check import OddsCheck
-from nanoshape_lib.other_particles import OTHERS, known
+from nanoshape_lib.particles.decoys import OTHERS, known
 from nanoshape_lib.strangers import turned_wave
 
 EPOCHS, STEP_IMAGES, RATE = 25, 256, 1e-3

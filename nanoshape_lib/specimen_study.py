@@ -16,12 +16,12 @@ from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.hrtem import exit_wave
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import hardware, save_results
-from nanoshape_lib.shapes import Shape
-from nanoshape_lib.specimen import Specimen
 from nanoshape_lib.trust import Classifier
 from nanoshape_lib.trust_study import PIXEL_ERROR
 
@@ -73,7 +73,7 @@ def specimen_study(
     Returns
     -------
     DataFrame
-        ``network``, ``quantity``, a field of :class:`~nanoshape_lib.specimen.Specimen`, ``value``, ``accuracy`` of the
+        ``network``, ``quantity``, a field of :class:`~nanoshape_lib.particles.specimen.Specimen`, ``value``, ``accuracy`` of the
         first choice and share ``refused``, both with the ends ``_low`` and ``_high`` of a 95 % Wilson interval, and
         ``particles``.
     """

@@ -17,10 +17,10 @@ import pandas as pd
 import zarr
 from tqdm import tqdm
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.files import Files
+from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.schema import (
     DATA,
     ROOT,
@@ -224,7 +224,7 @@ class Store:
         table.insert(0, "group", np.arange(len(table)))
         titles = {int(shape): shape.title for shape in shapes.Shape}
         table.insert(2, "shape", table["label"].map(titles))
-        table[["beam_x", "beam_y", "beam_z"]] = rotations.beam_direction(self._read(f"{split}/rotation"))
+        table[["beam_x", "beam_y", "beam_z"]] = orientation.beam_direction(self._read(f"{split}/rotation"))
         return table
 
 

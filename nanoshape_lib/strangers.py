@@ -13,13 +13,13 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
-from nanoshape_lib import rotations
 from nanoshape_lib.design import EDGE_A, DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import Draw, expose
 from nanoshape_lib.hrtem import exit_wave, shake
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.other_particles import (
+from nanoshape_lib.particles import orientation
+from nanoshape_lib.particles.decoys import (
     Builder,
     carbon,
     decahedron,
@@ -117,7 +117,7 @@ def lay(particle: Atoms, design: DatasetDesign, blocks: tuple[int, ...], rng: np
 
 def turned_wave(particle: Atoms, design: DatasetDesign, rng: np.random.Generator) -> np.ndarray:
     """Exit wave (2, m, m), float16, of a particle turned at random and laid on a film of the training."""
-    particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
+    particle.positions = particle.positions @ orientation.random_rotations(1, rng)[0].T
     wave = exit_wave(lay(particle, design, design.train.blocks, rng), design.microscope, design.fidelity)
     return np.stack([wave.real, wave.imag]).astype(np.float16)
 
@@ -131,7 +131,7 @@ def make_scene(kind: str, design: DatasetDesign, index: int) -> Scene:
     stranger, rng = find(kind), np.random.default_rng(_seeds(design, kind, index))
     particle = stranger.build(design.sizes_A[index % len(design.sizes_A)], rng)
     if stranger.turned:
-        particle.positions = particle.positions @ rotations.random_rotations(1, rng)[0].T
+        particle.positions = particle.positions @ orientation.random_rotations(1, rng)[0].T
     return lay(particle, design, design.test.blocks, rng)
 
 

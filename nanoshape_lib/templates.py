@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.hrtem import exit_wave, shake
 from nanoshape_lib.imaging import form_images
 from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.substrate import deposit
 
 SPACING_DEG = 3.0
@@ -51,8 +51,8 @@ def directions(shape: Shape, spacing_deg: float = SPACING_DEG) -> np.ndarray:
     z = 1 - (2 * np.arange(count) + 1) / count
     turn = np.pi * (1 + 5**0.5) * np.arange(count)
     sphere = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
-    inside = np.unique(np.round(rotations.reduce(sphere, shape), 9), axis=0)
-    chosen = list(rotations.sector_corners(shape).values())
+    inside = np.unique(np.round(orientation.reduce(sphere, shape), 9), axis=0)
+    chosen = list(orientation.sector_corners(shape).values())
     nearest = (inside @ np.transpose(chosen)).max(axis=1)
     while nearest.min() < math.cos(math.radians(spacing_deg)):
         chosen.append(inside[np.argmin(nearest)])

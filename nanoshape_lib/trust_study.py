@@ -16,7 +16,6 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import calibration_error, predictions_table
 from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.fringes import share_in_phase
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.learned_checks import (
     Sizes,
@@ -30,12 +29,13 @@ from nanoshape_lib.learned_checks import (
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.odds_check import shape_values
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.structure_factor import share_in_phase
 from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
 from nanoshape_lib.shape_training import fit_odds
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import prepared_store
 from nanoshape_lib.substrate import BLOCKS
@@ -46,7 +46,7 @@ PIXEL_ERROR = 0.01
 REFERENCES = 100
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
-"""A particle shows fringes if so many of its atoms scatter in phase, see :mod:`nanoshape_lib.fringes`."""
+"""A particle shows fringes if so many of its atoms scatter in phase, see :mod:`nanoshape_lib.particles.structure_factor`."""
 
 
 def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:

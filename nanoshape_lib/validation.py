@@ -11,7 +11,7 @@ from abtem.parametrizations import KirklandParametrization
 from ase import Atoms
 from scipy.special import j0
 
-from nanoshape_lib import convergence, shapes
+from nanoshape_lib import convergence
 from nanoshape_lib.convergence import NOISELESS, relative_error
 from nanoshape_lib.hrtem import (
     THERMAL_RMS_A,
@@ -33,6 +33,7 @@ from nanoshape_lib.imaging import (
 )
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.multislice import Grid, interaction_parameter, multislice, propagator, slices
+from nanoshape_lib.particles import shapes
 from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
 
 # Film blocks are 30 Å thick: slices of 3 Å end at the film's faces.

@@ -24,7 +24,7 @@ from nanoshape_lib.explorer import (
 from nanoshape_lib.figures import explorer as draw
 from nanoshape_lib.figures import live
 from nanoshape_lib.knobs import FILM_LABEL, KNOBS, KnobError
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, Control, number_control, shared, style, wrapping
 
 FRAME_PIXELS = 580

@@ -158,7 +158,7 @@ def test_unknown_parameter_is_refused(tmp_path):
 
 
 def test_fingerprint_follows_parameters_and_profile(tmp_path):
-    source = notebook_with(tmp_path, "%matplotlib inline\nfrom nanoshape_lib import shapes")
+    source = notebook_with(tmp_path, "%matplotlib inline\nfrom nanoshape_lib.particles import shapes")
     marks = [
         notebooks.fingerprint(source, {"seed": seed, "profile": name}) for seed in (0, 1) for name in ("smoke", "quick")
     ]
@@ -167,7 +167,7 @@ def test_fingerprint_follows_parameters_and_profile(tmp_path):
 
 
 def test_source_files_follow_imports_but_not_their_users():
-    names = {path.name for path in fingerprint.source_files("from nanoshape_lib.rotations import euler")}
+    names = {path.name for path in fingerprint.source_files("from nanoshape_lib.particles.orientation import euler")}
     assert {"__init__.py", "rotations.py"} <= names
     assert not names & {"cli.py", "book.py", "training.py"}
     through = {path.name for path in fingerprint.source_files("import nanoshape_lib.book")}

@@ -15,7 +15,7 @@ from nanoshape_lib.files import Files
 from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.imageset import load_images, make_images, save_images
 from nanoshape_lib.imaging import focal_series
-from nanoshape_lib.shapes import build
+from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.store import Store, prepare
 
 # ------------------------------------------------------------------ records

@@ -8,10 +8,10 @@ from nanoshape_lib import evidence
 from nanoshape_lib.evidence import NEAREST, REFERENCE, Explainer
 from nanoshape_lib.images import Micrograph
 from nanoshape_lib.matching import Match
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import WEIGHTS, Analysis
 from nanoshape_lib.report import write_report
 from nanoshape_lib.results import load_examples
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.trust import CLASSES, Classifier
 
 ROWS = [0, 7, 13]

@@ -13,8 +13,8 @@ from nanoshape_lib.hrtem import Fidelity, exit_wave, film_wave, fourier_crop, sq
 from nanoshape_lib.imaging import intensity_spectrum
 from nanoshape_lib.microscope import Microscope
 from nanoshape_lib.multislice import multislice, next_fast_size
-from nanoshape_lib.rotations import euler
-from nanoshape_lib.shapes import build
+from nanoshape_lib.particles.orientation import euler
+from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit, load_block
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -9,12 +9,13 @@ import tifffile
 from microscope_files import PLAIN_WRITERS, WRITERS, signal, write_dm, write_mrc, write_png, write_ser, write_velox
 from scipy import ndimage
 
-from nanoshape_lib import images, sandbox, shapes
+from nanoshape_lib import images, sandbox
 from nanoshape_lib.cleaning import clean, replace_outliers
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.particles import shapes
 from nanoshape_lib.substrate import Placement, deposit
 
 

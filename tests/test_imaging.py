@@ -22,8 +22,8 @@ from nanoshape_lib.imaging import (
     turn,
 )
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.rotations import euler
-from nanoshape_lib.shapes import build
+from nanoshape_lib.particles.orientation import euler
+from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.substrate import FIELD_A, deposit
 
 MICROSCOPE = Microscope()

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from nanoshape_lib import matching, rotations, templates
+from nanoshape_lib import matching, templates
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import exit_wave, shake
 from nanoshape_lib.imaging import focal_series, standardise
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.shapes import Shape, available_sizes, build
+from nanoshape_lib.particles import orientation
+from nanoshape_lib.particles.shapes import Shape, available_sizes, build
 from nanoshape_lib.substrate import Placement, deposit
 
 
@@ -32,10 +33,10 @@ coarse = templates.directions
 def test_directions_leave_no_gap_in_the_sector(shape, rng):
     chosen = templates.directions(shape, 6.0)
     some = rng.standard_normal((500, 3))
-    reduced = rotations.reduce(some / np.linalg.norm(some, axis=1, keepdims=True), shape)
+    reduced = orientation.reduce(some / np.linalg.norm(some, axis=1, keepdims=True), shape)
     away = np.degrees(np.arccos(np.clip((reduced @ chosen.T).max(axis=1), -1, 1)))
     assert away.max() < 6.3
-    assert np.allclose(rotations.reduce(chosen, shape), chosen, atol=1e-6)
+    assert np.allclose(orientation.reduce(chosen, shape), chosen, atol=1e-6)
 
 
 def test_a_signature_turns_with_its_image_and_forgets_shifts(small_library):
@@ -53,14 +54,14 @@ def test_a_signature_turns_with_its_image_and_forgets_shifts(small_library):
 def test_orientation_size_and_defocus_of_an_icosahedron_on_carbon_are_recovered(small_library):
     rng, shape = np.random.default_rng(5), Shape.ICOSAHEDRON
     size_A, _ = min(available_sizes(shape), key=lambda each: abs(each[0] - 55))
-    turned = rotations.random_rotations(1, rng)[0]
+    turned = orientation.random_rotations(1, rng)[0]
     atoms = build(shape, size_A)
     atoms.positions = atoms.positions @ turned.T
     wave = exit_wave(deposit(shake(atoms, rng), Placement(2), (4.0, -3.0)), Microscope(), "fast")
     camera = Detector(dose_e_A2=1000.0)
     image = standardise(torch.as_tensor(focal_series(wave, np.array([95.0]), Microscope(), camera, 1)))[0].numpy()
     found = matching.best_match(image, shape)
-    direction = rotations.reduce(rotations.beam_direction(turned), shape)
+    direction = orientation.reduce(orientation.beam_direction(turned), shape)
     assert np.degrees(np.arccos(np.clip(found.direction @ direction, -1, 1))) < 2
     assert found.size_A == pytest.approx(size_A, rel=0.08)
     assert found.defocus_A == pytest.approx(95, abs=20)

@@ -24,8 +24,8 @@ from nanoshape_lib.multislice import (
     slices,
     transmissions,
 )
-from nanoshape_lib.rotations import euler
-from nanoshape_lib.shapes import build
+from nanoshape_lib.particles.orientation import euler
+from nanoshape_lib.particles.shapes import build
 
 REFERENCE = Path(__file__).parent / "reference"
 PARAMETERS = json.loads((REFERENCE / "params.json").read_text())

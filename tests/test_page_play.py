@@ -22,9 +22,9 @@ from nanoshape_lib.models import load_weights
 from nanoshape_lib.page.build import SMOKE
 from nanoshape_lib.page.network import WEIGHTS
 from nanoshape_lib.page.waves import stored_waves, unpack
+from nanoshape_lib.particles.orientation import random_rotations, reduce, sector_corners
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.results import load_examples
-from nanoshape_lib.rotations import random_rotations, reduce, sector_corners
-from nanoshape_lib.shapes import Shape
 
 AXE = javascript.MODULES / "axe-core" / "axe.min.js"
 MISSING, DAMAGED = "The file {}.js is missing beside this page.", "The file {}.js beside this page is damaged."

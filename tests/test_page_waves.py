@@ -22,7 +22,7 @@ from nanoshape_lib.page.build import PFFFT, SMOKE
 from nanoshape_lib.page.catalogue import knobs, surface, waves_assets
 from nanoshape_lib.page.network import WEIGHTS, network_asset, runtime_asset, seen
 from nanoshape_lib.page.waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
-from nanoshape_lib.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
+from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
 from nanoshape_lib.substrate import Placement, deposit
 
 SETTINGS = 50

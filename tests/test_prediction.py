@@ -16,9 +16,9 @@ from nanoshape_lib.evidence import Explainer
 from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.micrograph_study import micrograph_study, name_particles, shares
 from nanoshape_lib.models import load_weights
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import WEIGHTS, analyse, analyse_all, predictions
 from nanoshape_lib.report import summary, write_report
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.views import symmetries
 

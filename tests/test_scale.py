@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.hrtem import FIDELITIES, exit_wave, film_wave, shake
 from nanoshape_lib.images import Micrograph
 from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.micrograph_study import draw_design, take
 from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.scale import RING_111_A, NoLattice, check, estimate_pixel_size, settle
 from nanoshape_lib.spots import find_spots
 from nanoshape_lib.substrate import FIELD_A, Placement, deposit
@@ -26,7 +26,7 @@ MICROSCOPE = Microscope()
 def waves() -> list[np.ndarray]:
     """Exit waves of particles of all shapes, in random orientations, on carbon."""
     rng = np.random.default_rng(31)
-    turns = rotations.random_rotations(PARTICLES, rng)
+    turns = orientation.random_rotations(PARTICLES, rng)
     return _particles(rng, turns)
 
 
@@ -176,7 +176,7 @@ def test_settling_takes_the_lattice_only_where_nothing_is_given(waves):
 
 def test_platinum_is_told_from_gold_by_the_lattice_of_all_particles():
     rng = np.random.default_rng(31)
-    platinum = _particles(rng, rotations.random_rotations(PARTICLES, rng), "Pt", 3.92 / 4.078)
+    platinum = _particles(rng, orientation.random_rotations(PARTICLES, rng), "Pt", 3.92 / 4.078)
     found = estimate_pixel_size(_field(platinum, 256, 80.0, 500.0, 3))
     assert found.pixel_size_A / 0.5 == pytest.approx(4.078 / 3.92, abs=0.008), "gold would need longer pixels"
     note = check(found, 0.5, "a.tif")

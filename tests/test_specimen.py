@@ -10,11 +10,11 @@ from nanoshape_lib.dataset import make_record
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.figures.transfer import specimen_curves
+from nanoshape_lib.particles.shapes import neighbour_distances
+from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import load_results
-from nanoshape_lib.shapes import neighbour_distances
-from nanoshape_lib.specimen import Specimen
 from nanoshape_lib.substrate import Placement, density_g_cm3, load_block, load_film
 
 DESIGN = load_profile("paper").dataset

@@ -7,13 +7,13 @@ from ase import Atoms
 from ase.cluster import Decahedron
 from scipy.spatial import ConvexHull, cKDTree
 
-from nanoshape_lib import other_particles, strangers
+from nanoshape_lib import strangers
 from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.imaging import form_images
-from nanoshape_lib.ranges import centre, form_at
-from nanoshape_lib.shapes import (
+from nanoshape_lib.particles import decoys
+from nanoshape_lib.particles.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
     GOLD_LATTICE_CONSTANT_A,
     GOLD_NEIGHBOUR_DISTANCE_A,
@@ -24,15 +24,16 @@ from nanoshape_lib.shapes import (
     neighbour_distances,
     volume_equivalent_diameter,
 )
+from nanoshape_lib.ranges import centre, form_at
 from nanoshape_lib.substrate import FIELD_A
 
 SIZES = (40, 55, 75)
 BUILDERS = (
-    other_particles.sphere,
-    other_particles.rod,
-    other_particles.truncated_cube,
-    other_particles.decahedron,
-    other_particles.twin,
+    decoys.sphere,
+    decoys.rod,
+    decoys.truncated_cube,
+    decoys.decahedron,
+    decoys.twin,
 )
 AXES = (0, 0, 1), (3**-0.5,) * 3
 
@@ -66,9 +67,9 @@ def test_crystals_are_perfect_inside(make, rng):
 
 
 def test_a_sphere_is_round_and_a_rod_twice_as_long_as_thick(rng):
-    shell = np.linalg.norm(other_particles.sphere(60, rng).positions, axis=1)
+    shell = np.linalg.norm(decoys.sphere(60, rng).positions, axis=1)
     assert 30 - GOLD_NEIGHBOUR_DISTANCE_A < shell.max() < 30 + 1
-    x, y, z = np.ptp(other_particles.rod(60, rng).positions, axis=0)
+    x, y, z = np.ptp(decoys.rod(60, rng).positions, axis=0)
     assert z / np.mean([x, y]) == pytest.approx(2, abs=0.15)
     thick = (60**3 / 6 / (1 / 4 + 1 / 6)) ** (1 / 3)  # π/6 d³ = π/4 t² t + π/6 t³
     assert np.mean([x, y]) == pytest.approx(thick, abs=3)
@@ -76,7 +77,7 @@ def test_a_sphere_is_round_and_a_rod_twice_as_long_as_thick(rng):
 
 @pytest.mark.parametrize("size_A", SIZES)
 def test_a_truncated_cube_has_lost_its_corners_to_triangles_and_nothing_else(size_A, rng):
-    positions = other_particles.truncated_cube(size_A, rng).positions
+    positions = decoys.truncated_cube(size_A, rng).positions
     edge = np.abs(positions).max(axis=0)
     assert edge == pytest.approx(edge[0])
     corner = np.abs(positions).sum(axis=1).max()
@@ -90,7 +91,7 @@ def test_a_truncated_cube_has_lost_its_corners_to_triangles_and_nothing_else(siz
 
 
 def test_a_decahedron_has_five_fold_symmetry_and_the_atoms_of_ase(rng):
-    atoms = other_particles.decahedron(50, rng)
+    atoms = decoys.decahedron(50, rng)
     assert mean_neighbour_distance(atoms) == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A)
     angle = 2 * np.pi / 5
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -99,11 +100,11 @@ def test_a_decahedron_has_five_fold_symmetry_and_the_atoms_of_ase(rng):
     quarter = atoms.positions[:, [1, 0, 2]] * [-1, 1, 1]
     assert nearest(quarter, atoms).max() > 0.5, "a quarter does not"
     assert len(Decahedron("Au", 2, 2, 1)) == 75, "the smallest Marks decahedron: Marks 1994, table 1"
-    assert all(r >= 1 for _, _, r in other_particles._decahedra()), "edges are re-entrant"
+    assert all(r >= 1 for _, _, r in decoys._decahedra()), "edges are re-entrant"
 
 
 def test_a_twin_is_mirrored_in_a_close_packed_layer_stacked_as_in_hcp(rng):
-    atoms, normal = other_particles.twin(45, rng), np.ones(3) / np.sqrt(3)
+    atoms, normal = decoys.twin(45, rng), np.ones(3) / np.sqrt(3)
     height = atoms.positions @ normal
     mirrored = atoms.positions - 2 * height[:, None] * normal
     assert nearest(mirrored, atoms).max() < 1e-6
@@ -121,7 +122,7 @@ def test_a_twin_is_mirrored_in_a_close_packed_layer_stacked_as_in_hcp(rng):
 
 def test_a_pair_touches_and_overlaps_along_the_beam(rng):
     for _ in range(3):
-        atoms = other_particles.pair(50, rng)
+        atoms = decoys.pair(50, rng)
         assert volume_equivalent_diameter(len(atoms)) == pytest.approx(50, abs=5)
         bonds = neighbour_distances(atoms)
         assert bonds.min() > 0.94 * GOLD_NEIGHBOUR_DISTANCE_A, "icosahedra have bonds a few per cent shorter"
@@ -132,7 +133,7 @@ def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_s
     sizes, regular = [], {len(make(size_A, rng)) for make in BUILDERS[2:] for size_A in SIZES}
     for number in range(60):
         size_A = SIZES[number % 3]
-        atoms = other_particles.irregular(size_A, rng)
+        atoms = decoys.irregular(size_A, rng)
         assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A
         assert len(atoms) not in regular
         # The hull through the outermost atoms is half a layer too small all around, and a dent would be filled by it.
@@ -145,11 +146,11 @@ def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_s
 
 def test_cut_particles_keep_the_symmetry_of_their_shape_and_are_none_of_the_known_nor_of_the_strangers(rng):
     whole = {len(build(shape, size_A)) for shape in Shape for size_A in range(40, 81)}
-    regular = whole | {len(other_particles.truncated_cube(size_A, rng)) for size_A in range(40, 81)}
+    regular = whole | {len(decoys.truncated_cube(size_A, rng)) for size_A in range(40, 81)}
     kept, cubic = [], 0
     for number in range(60):
         size_A = SIZES[number % 3]
-        atoms = other_particles.cut(size_A, rng)
+        atoms = decoys.cut(size_A, rng)
         assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A and len(atoms) not in regular
         assert nearest(-atoms.positions, atoms).max() < 1e-6, "each of the five has a centre"
         cubic += nearest(atoms.positions[:, [1, 2, 0]] * [1, 1, -1], atoms).max() < 1e-6
@@ -165,7 +166,7 @@ def test_intermediate_particles_have_the_facets_of_three_known_ones_but_none_is_
     reached = []
     for number in range(60):
         size_A = SIZES[number % 3]
-        atoms = other_particles.intermediate(size_A, rng)
+        atoms = decoys.intermediate(size_A, rng)
         assert np.ptp(atoms.positions, axis=0).max() < FIELD_A - 2 * EDGE_A and len(atoms) not in regular
         hull = ConvexHull(atoms.positions)
         normals = np.sort(np.abs(hull.equations[:, :3]), axis=1)
@@ -180,7 +181,7 @@ def test_intermediate_particles_have_the_facets_of_three_known_ones_but_none_is_
 
 @pytest.mark.parametrize(("symbol", "lattice_A"), [("Pt", 3.92), ("Pd", 3.89), ("Cu", 3.61), ("Ag", 4.09)])
 def test_other_metals_have_their_own_lattice(symbol, lattice_A, rng):
-    atoms = other_particles.metal(symbol)(60, rng)
+    atoms = decoys.metal(symbol)(60, rng)
     assert set(atoms.symbols) == {symbol}
     assert mean_neighbour_distance(atoms) == pytest.approx(lattice_A / np.sqrt(2), rel=1e-3)
     size_A = (6 / np.pi * len(atoms) * lattice_A**3 / 4) ** (1 / 3)

@@ -9,8 +9,8 @@ from scipy.spatial import cKDTree
 
 from nanoshape_lib import paths
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.rotations import random_rotations
-from nanoshape_lib.shapes import Shape, build
+from nanoshape_lib.particles.orientation import random_rotations
+from nanoshape_lib.particles.shapes import Shape, build
 from nanoshape_lib.substrate import (
     BLOCKS,
     FIELD_A,

@@ -28,7 +28,7 @@ from nanoshape_lib.imaging import focal_series, standardise
 from nanoshape_lib.knobs import KNOBS, PIXEL_SIZES_A, KnobError
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import build_model
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.widget_parts import STALE
 from nanoshape_lib.widgets import Explorer, focal_stack
 

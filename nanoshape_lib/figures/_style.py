@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from nanoshape_lib.figures._data import figure_files
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 
 # The type under which a notebook keeps a figure's files beside its picture.
 FILES = "application/vnd.nanoshape.figure+json"

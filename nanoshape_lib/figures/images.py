@@ -10,8 +10,8 @@ from torch import Tensor
 from nanoshape_lib.evaluation import PROBABILITIES
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.figures.orientations import draw_sector, equal_area
-from nanoshape_lib.rotations import reduce, sector_corners
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.orientation import reduce, sector_corners
+from nanoshape_lib.particles.shapes import Shape
 
 COLUMNS = 6
 CELL_IN = 1.19

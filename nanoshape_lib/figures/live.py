@@ -18,8 +18,8 @@ from nanoshape_lib.figures.explorer import ENVELOPE, GOLD_111_A, SIDE_VIEW, TRAN
 from nanoshape_lib.figures.orientations import equal_area
 from nanoshape_lib.figures.structures import LIGHT
 from nanoshape_lib.imaging import mtf, phase_transfer
-from nanoshape_lib.rotations import sector_corners
-from nanoshape_lib.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
+from nanoshape_lib.particles.orientation import sector_corners
+from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
 from nanoshape_lib.substrate import FIELD_A
 
 SCREEN_PIXELS = 384

@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, stamp, styled
-from nanoshape_lib.other_particles import lattice_ratio
-from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape
+from nanoshape_lib.particles.decoys import lattice_ratio
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 
 LARGEST_SHOWN = 1024
 BY_TITLE = {shape.title: shape for shape in Shape}

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.imaging import mtf, phase_transfer
 from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.substrate import FIELD_A, Scene
 
 CARBON_COLOUR = "#5b5b5b"

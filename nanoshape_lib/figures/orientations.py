@@ -13,8 +13,8 @@ from matplotlib.patheffects import withStroke
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.figures.structures import LIGHT, blank, outward_normal, shade
-from nanoshape_lib.rotations import axis_angle, euler, sector_corners
-from nanoshape_lib.shapes import Shape, facets
+from nanoshape_lib.particles.orientation import axis_angle, euler, sector_corners
+from nanoshape_lib.particles.shapes import Shape, facets
 
 BENCH_VIEW = axis_angle([1, 0, 0], -62) @ axis_angle([0, 0, 1], -35)
 
@@ -47,7 +47,7 @@ def euler_steps(atoms: Atoms, psi_deg: float, theta_deg: float, phi_deg: float) 
     Parameters
     ----------
     atoms
-        A particle from `nanoshape_lib.shapes.build`.
+        A particle from `nanoshape_lib.particles.shapes.build`.
     psi_deg, theta_deg, phi_deg
         Euler angles [degrees].
 
@@ -173,7 +173,7 @@ def fundamental_sectors(directions: Mapping[Shape, np.ndarray]) -> Figure:
     Parameters
     ----------
     directions
-        Directions reduced by `nanoshape_lib.rotations.reduce`, shape (N, 3), by shape.
+        Directions reduced by `nanoshape_lib.particles.orientation.reduce`, shape (N, 3), by shape.
 
     Returns
     -------

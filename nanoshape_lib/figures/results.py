@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.models import ARCHITECTURES, Architecture
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 
 CHANCE = 1 / len(Shape)
 HIGH = 0.8

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, SHAPE_MARKERS, styled
-from nanoshape_lib.rotations import axis_angle
-from nanoshape_lib.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, available_sizes, facets
+from nanoshape_lib.particles.orientation import axis_angle
+from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, available_sizes, facets
 
 LIGHT = np.array([-0.45, 0.62, 0.64]) / np.linalg.norm([-0.45, 0.62, 0.64])
 GALLERY_VIEW = axis_angle([1, 0, 0], -62) @ axis_angle([0, 0, 1], -25)
@@ -96,7 +96,7 @@ def shape_gallery(particles: Sequence[Atoms]) -> Figure:
     Parameters
     ----------
     particles
-        Particles from `nanoshape_lib.shapes.build`.
+        Particles from `nanoshape_lib.particles.shapes.build`.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def zone_axis_views(particles: Sequence[Atoms]) -> Figure:
     Parameters
     ----------
     particles
-        Particles from `nanoshape_lib.shapes.build`; for an icosahedron the three directions are its
+        Particles from `nanoshape_lib.particles.shapes.build`; for an icosahedron the three directions are its
         two-fold axis z, the direction (0, 1, 1) and its three-fold axis (1, 1, 1).
 
     Returns

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from nanoshape_lib.figures._style import PALE, QUIET, stamp, styled
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 
 # Title, unit and factor from the table's unit.
 PANELS: dict[str, tuple[str, str, float]] = {

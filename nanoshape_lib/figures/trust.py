@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.figures.structures import GALLERY_VIEW, blank, shade
-from nanoshape_lib.shapes import GOLD_NEIGHBOUR_DISTANCE_A
+from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A
 
 TOGETHER, FIRST = "all together", "#4b2991"
 METHODS: dict[str, tuple[str, str, str]] = {

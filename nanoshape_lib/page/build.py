@@ -10,8 +10,8 @@ from nanoshape_lib.page.catalogue import waves_assets
 from nanoshape_lib.page.network import WEIGHTS, network_asset, runtime_asset
 from nanoshape_lib.page.twin import draw_twin
 from nanoshape_lib.page.twins import twins_assets
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import MANIFEST
-from nanoshape_lib.shapes import Shape
 
 PFFFT = MODULES / "@echogarden" / "pffft-wasm" / "dist" / "simd" / "pffft.wasm"
 SMOKE: dict[str, Any] = {"divisions": 1, "sizes_A": (55.0,), "fidelity": "fast"}

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from nanoshape_lib import shapes
 from nanoshape_lib.figures._style import SHAPE_COLORS
 from nanoshape_lib.figures.structures import outward_normal
 from nanoshape_lib.hrtem import wave_pixels
@@ -15,8 +14,9 @@ from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.page.waves import StoredWave, stored_waves
-from nanoshape_lib.rotations import sector_corners
-from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
+from nanoshape_lib.particles import shapes
+from nanoshape_lib.particles.orientation import sector_corners
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
 from nanoshape_lib.substrate import FIELD_A
 
 # Atoms nearer to a facet than this share of the distance of neighbours are its outermost layer.

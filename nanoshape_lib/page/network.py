@@ -14,8 +14,8 @@ from nanoshape_lib.javascript import MODULES
 from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.models import IMAGE_PIXELS, PlainCNN, load_weights
 from nanoshape_lib.page.assets import write_asset, write_json
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.shapes import Shape
 
 WEIGHTS = DATA / "weights" / "cnn6.safetensors"
 RUNTIME = MODULES / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from nanoshape_lib import shapes
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.hrtem import exit_wave, shake
 from nanoshape_lib.microscope import Microscope
+from nanoshape_lib.particles import shapes
+from nanoshape_lib.particles.orientation import axis_angle, sector_corners
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
-from nanoshape_lib.rotations import axis_angle, sector_corners
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.substrate import FIELD_A, Placement, deposit
 
 # A block of carbon that no network was trained on.

@@ -36,11 +36,11 @@ from nanoshape_lib.imageset import make_images, make_pass
 from nanoshape_lib.imaging import focal_modes, form_images, intensity_pixels, intensity_spectrum
 from nanoshape_lib.models import build_model
 from nanoshape_lib.multislice import multislice
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import RESULTS, hardware
 from nanoshape_lib.schema import chunk_file, chunks
-from nanoshape_lib.shapes import Shape
 from nanoshape_lib.store import Store
 from nanoshape_lib.substrate import FIELD_A, Scene
 from nanoshape_lib.training import _forward

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nanoshape_lib.fringes import share_in_phase
-from nanoshape_lib.shapes import GOLD_LATTICE_CONSTANT_A, Shape, build
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape, build
+from nanoshape_lib.particles.structure_factor import share_in_phase
 
 CELLS = 12
 

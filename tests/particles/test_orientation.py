@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import kstest
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.rotations import (
+from nanoshape_lib.particles.orientation import (
     angular_distance,
     axis_angle,
     beam_direction,
@@ -18,7 +18,7 @@ from nanoshape_lib.rotations import (
     symmetry_group,
     to_euler,
 )
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 
 one_of_each_group = pytest.mark.parametrize("shape", [Shape.CUBE, Shape.ICOSAHEDRON])
 

@@ -8,8 +8,8 @@ from ase.cluster import Icosahedron
 from scipy.spatial import ConvexHull, cKDTree
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.rotations import symmetry_group
-from nanoshape_lib.shapes import (
+from nanoshape_lib.particles.orientation import symmetry_group
+from nanoshape_lib.particles.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
     GOLD_LATTICE_CONSTANT_A,
     GOLD_NEIGHBOUR_DISTANCE_A,

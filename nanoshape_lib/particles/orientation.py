@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.particles.shapes import Shape
 
 Array = NDArray[np.float64]
 GOLDEN_RATIO = (1 + np.sqrt(5)) / 2

@@ -10,10 +10,15 @@ from ase import Atoms
 from ase.cluster import Decahedron, FaceCenteredCubic
 from ase.data import atomic_numbers, reference_states
 
-from nanoshape_lib import rotations, shapes
 from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.shapes import GOLD_ATOMIC_VOLUME_A3, GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.shapes import (
+    GOLD_ATOMIC_VOLUME_A3,
+    GOLD_LATTICE_CONSTANT_A,
+    GOLD_NEIGHBOUR_DISTANCE_A,
+    Shape,
+)
 from nanoshape_lib.substrate import FIELD_A
 
 Builder = Callable[[float, np.random.Generator], Atoms]
@@ -137,7 +142,7 @@ def pair(size_A: float, rng: np.random.Generator) -> Atoms:
     single_A = size_A / 2 ** (1 / 3)
     for _ in range(PAIR_TRIES):
         lower, upper = (known(single_A, rng) for _ in range(2))
-        for particle, rotation in zip((lower, upper), rotations.random_rotations(2, rng), strict=True):
+        for particle, rotation in zip((lower, upper), orientation.random_rotations(2, rng), strict=True):
             particle.positions = particle.positions @ rotation.T
         azimuth, offset_A = 2 * np.pi * rng.random(), single_A * rng.uniform(*PAIR_OFFSETS)
         upper.positions[:, :2] += offset_A * np.array([np.cos(azimuth), np.sin(azimuth)])
