@@ -150,9 +150,9 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Train a network on a store; the same command again takes up an interrupted training."""
-    from nanoshape_lib.cores import check_device
     from nanoshape_lib.dataset import Store
     from nanoshape_lib.imageset import make_images
+    from nanoshape_lib.simulation.devices import check_device
     from nanoshape_lib.training import TrainingConfig, fit
 
     check_device(device)

@@ -19,11 +19,11 @@ from nanoshape_lib.design import SplitDesign
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.evaluation import accuracy_interval, paired_difference, predictions_table
 from nanoshape_lib.imageset import ImageSet, make_images
-from nanoshape_lib.imaging import standardise
 from nanoshape_lib.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape, build
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import load_study, provenance, save_results
+from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.studies import (
     best_network,
     control_network,

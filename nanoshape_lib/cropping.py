@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.finding import check
-from nanoshape_lib.imaging import mtf, standardise
-from nanoshape_lib.microscope import Detector
 from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.simulation.imaging import mtf, standardise
+from nanoshape_lib.simulation.optics import Detector
 
 # The networks know particles up to 6 Å from the middle along each axis; a little more covers the error of a centre.
 LARGEST_SHIFT_A = 8.0

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.imaging import standardise
-from nanoshape_lib.microscope import Detector
-from nanoshape_lib.ranges import Ranges, Setting, centre, form_at
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import standardise
+from nanoshape_lib.simulation.optics import Detector
+from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, form_at
 
 Draw = Callable[[int, np.random.Generator], list[Setting]]
 """Takes a number of images and random numbers, gives the setting of each image of one focal series."""

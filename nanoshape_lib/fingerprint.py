@@ -58,7 +58,7 @@ def code_hash(*modules: str) -> str:
     Parameters
     ----------
     modules
-        Full names, such as ``"nanoshape_lib.hrtem"``. Stored beside a cached result, the hash tells
+        Full names, such as ``"nanoshape_lib.simulation.exit_waves"``. Stored beside a cached result, the hash tells
         whether the code that made it is still the same.
     """
     return files_hash(source_files("\n".join(f"import {name}" for name in modules)))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import SPLITS, Split
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.imaging import form_images, standardise
+from nanoshape_lib.simulation.devices import on_all_cores
+from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.store import Store
 
 # Defoci [Å] of the images of one wave, and their in-plane angles [degrees] or None.

@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.particles.shapes import LARGEST_SIZE_A, SMALLEST_SIZE_A, Shape
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 Group = Literal["particle", "microscope", "detector"]
 # Each divides the field into an even number of pixels.

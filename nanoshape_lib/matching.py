@@ -10,12 +10,12 @@ from scipy import fft
 from threadpoolctl import ThreadpoolController
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.imaging import intensity_spectrum, record, standardise, turn
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import IMAGE_PIXELS
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import intensity_spectrum, record, standardise, turn
+from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.templates import ANGLES, STEP_DEG, Library, library, signature, simulate
 
 _THREADS = ThreadpoolController()

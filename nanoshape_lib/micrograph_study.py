@@ -21,12 +21,12 @@ from nanoshape_lib.cleaning import clean
 from nanoshape_lib.cropping import crop
 from nanoshape_lib.finding import find
 from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.micrographs import Micrograph, MicrographDesign, field_wave, form_micrograph
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.results import RESULTS, hardware, load_results, save_results
 from nanoshape_lib.scale import NoLattice, estimate_pixel_size
+from nanoshape_lib.simulation.field import Micrograph, MicrographDesign, field_wave, form_micrograph
+from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.trust import DEVIATIONS, SHOWN, Classifier
 
 NAME = "micrographs"

@@ -5,11 +5,11 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from nanoshape_lib.cores import check_device
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import NOTEBOOKS
+from nanoshape_lib.simulation.devices import check_device
 from nanoshape_lib.training import TrainingConfig
 
 PROFILES = NOTEBOOKS / "profiles"

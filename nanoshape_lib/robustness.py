@@ -14,7 +14,7 @@ from nanoshape_lib.dataset import Split
 from nanoshape_lib.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.imageset import ImageSet, load_images, save_images
-from nanoshape_lib.ranges import Ranges, Setting, centre, make_images_at
+from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, make_images_at
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import evaluate
 from nanoshape_lib.training import predict
@@ -59,7 +59,7 @@ def kept_images(folder: Path, make: Callable[[], ImageSet]) -> ImageSet:
 
 def folder_beside(store: Store, *words: str) -> Path:
     """Where things are kept beside the store; other words or other code give another folder."""
-    code = code_hash("nanoshape_lib.ranges", "nanoshape_lib.training")
+    code = code_hash("nanoshape_lib.simulation.ranges", "nanoshape_lib.training")
     key = hashlib.sha256("\0".join((*words, code)).encode()).hexdigest()[:12]
     folder = Path(store.path).parent / f"transfer-{key}"
     folder.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def accuracies(
     Returns
     -------
     DataFrame
-        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.ranges.Setting`), value, accuracy
+        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.simulation.ranges.Setting`), value, accuracy
         with its group-bootstrap interval low to high, images and particles.
     """
     drawn = random_images(store, ranges, ask.random_waves)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, expose
 from nanoshape_lib.odds_check import OddsCheck
 from nanoshape_lib.particles.decoys import OTHERS, known
+from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.strangers import turned_wave
 
 EPOCHS, STEP_IMAGES, RATE = 25, 256, 1e-3

@@ -10,18 +10,18 @@ import torch
 from scipy.stats import binomtest
 
 from nanoshape_lib.calibration import trust_file
-from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.dataset import make_record
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.profiles import Profile
-from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import hardware, save_results
+from nanoshape_lib.simulation.devices import on_all_cores
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.trust import Classifier
 from nanoshape_lib.trust_study import PIXEL_ERROR
 

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from nanoshape_lib.design import EDGE_A, DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.hrtem import exit_wave, shake
 from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.particles import orientation
 from nanoshape_lib.particles.decoys import (
@@ -31,8 +30,9 @@ from nanoshape_lib.particles.decoys import (
     truncated_cube,
     twin,
 )
-from nanoshape_lib.ranges import Setting
-from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave, shake
+from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.simulation.ranges import Setting
 
 
 @dataclass(frozen=True)

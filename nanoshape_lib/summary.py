@@ -10,9 +10,9 @@ from nanoshape_lib.dataset import cost, seconds_per_wave
 from nanoshape_lib.design import SPLITS, DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.dataset import contact_sheet
-from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.schema import SCHEMA_VERSION
+from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.store import Store
 
 SHEET_COLUMNS = 8

@@ -11,13 +11,13 @@ import torch
 from tqdm import tqdm
 
 from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.hrtem import exit_wave, shake
-from nanoshape_lib.imaging import form_images
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
-from nanoshape_lib.substrate import deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave, shake
+from nanoshape_lib.simulation.film import deposit
+from nanoshape_lib.simulation.imaging import form_images
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 SPACING_DEG = 3.0
 SIZES_A = (48.0, 66.0)

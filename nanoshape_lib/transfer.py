@@ -16,7 +16,6 @@ from nanoshape_lib.imageset import FreshImages, ImageSet
 from nanoshape_lib.models import load_weights, save_weights
 from nanoshape_lib.paths import DATA, file_sha256
 from nanoshape_lib.profiles import Profile
-from nanoshape_lib.ranges import LIMITS, Ranges, centre, make_images_at
 from nanoshape_lib.results import provenance, save_results
 from nanoshape_lib.robustness import (
     ORIGINAL,
@@ -31,6 +30,7 @@ from nanoshape_lib.robustness import (
     kept_images,
     random_images,
 )
+from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import evaluate, image_set, prepared_store
 from nanoshape_lib.training import TrainingConfig, _Run, fit, predict

@@ -33,12 +33,12 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
 from nanoshape_lib.paths import GENERATED, file_sha256
 from nanoshape_lib.profiles import Profile
-from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
 from nanoshape_lib.shape_training import fit_odds
+from nanoshape_lib.simulation.film import BLOCKS
+from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.store import Store
 from nanoshape_lib.studies import prepared_store
-from nanoshape_lib.substrate import BLOCKS
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 from nanoshape_lib.views import Views, look
 

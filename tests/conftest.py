@@ -9,9 +9,9 @@ import pytest
 from nanoshape_lib import dataset
 from nanoshape_lib.dataset import generate
 from nanoshape_lib.design import DatasetDesign, SplitDesign
-from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.micrograph_study import draw_design, take
-from nanoshape_lib.micrographs import Micrograph
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.field import Micrograph
 from nanoshape_lib.store import Store
 
 

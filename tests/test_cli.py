@@ -13,8 +13,8 @@ from nanoshape_lib import dataset, summary
 from nanoshape_lib.cli import app
 from nanoshape_lib.dataset import make_record
 from nanoshape_lib.figures.dataset import contact_sheet
-from nanoshape_lib.hrtem import exit_wave
-from nanoshape_lib.imaging import focal_series
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.store import Store
 
 

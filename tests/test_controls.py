@@ -10,9 +10,9 @@ import torch
 
 from nanoshape_lib import controls, studies
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.imaging import standardise
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import load_results
+from nanoshape_lib.simulation.imaging import standardise
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from nanoshape_lib.dataset import cost, make_record, seconds_per_wave
 from nanoshape_lib.design import SPLITS, DatasetDesign, SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.files import Files
-from nanoshape_lib.hrtem import exit_wave
 from nanoshape_lib.imageset import load_images, make_images, save_images
-from nanoshape_lib.imaging import focal_series
 from nanoshape_lib.particles.shapes import build
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.store import Store, prepare
 
 # ------------------------------------------------------------------ records

@@ -12,11 +12,11 @@ from scipy import ndimage
 from nanoshape_lib import images, sandbox
 from nanoshape_lib.cleaning import clean, replace_outliers
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import exit_wave
-from nanoshape_lib.imaging import focal_series
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.particles import shapes
-from nanoshape_lib.substrate import Placement, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import Placement, deposit
+from nanoshape_lib.simulation.imaging import focal_series
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 
 def _counts(shape: tuple[int, ...], dtype: str = "uint16") -> np.ndarray:

@@ -6,12 +6,12 @@ import torch
 
 from nanoshape_lib import matching, templates
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import exit_wave, shake
-from nanoshape_lib.imaging import focal_series, standardise
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.particles import orientation
 from nanoshape_lib.particles.shapes import Shape, available_sizes, build
-from nanoshape_lib.substrate import Placement, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave, shake
+from nanoshape_lib.simulation.film import Placement, deposit
+from nanoshape_lib.simulation.imaging import focal_series, standardise
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 
 @pytest.fixture(scope="module")

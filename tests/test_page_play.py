@@ -15,9 +15,6 @@ from PIL import Image
 from scipy.special import softmax
 
 from nanoshape_lib import javascript
-from nanoshape_lib.hrtem import wave_pixels
-from nanoshape_lib.imaging import form_images, standardise
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.page.build import SMOKE
 from nanoshape_lib.page.network import WEIGHTS
@@ -25,6 +22,9 @@ from nanoshape_lib.page.waves import stored_waves, unpack
 from nanoshape_lib.particles.orientation import random_rotations, reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.results import load_examples
+from nanoshape_lib.simulation.exit_waves import wave_pixels
+from nanoshape_lib.simulation.imaging import form_images, standardise
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 AXE = javascript.MODULES / "axe-core" / "axe.min.js"
 MISSING, DAMAGED = "The file {}.js is missing beside this page.", "The file {}.js beside this page is damaged."

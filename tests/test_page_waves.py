@@ -12,10 +12,7 @@ from nanoshape_lib import javascript
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.explorer import power_spectrum
 from nanoshape_lib.figures.explorer import wave_maps
-from nanoshape_lib.hrtem import exit_wave, shake, wave_pixels
-from nanoshape_lib.imaging import form_images, mtf, phase_transfer, standardise
 from nanoshape_lib.knobs import KNOBS
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.page.assets import write_asset
 from nanoshape_lib.page.build import PFFFT, SMOKE
@@ -23,7 +20,10 @@ from nanoshape_lib.page.catalogue import knobs, surface, waves_assets
 from nanoshape_lib.page.network import WEIGHTS, network_asset, runtime_asset, seen
 from nanoshape_lib.page.waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
-from nanoshape_lib.substrate import Placement, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave, shake, wave_pixels
+from nanoshape_lib.simulation.film import Placement, deposit
+from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 SETTINGS = 50
 IMAGE_TOLERANCE = 1e-4

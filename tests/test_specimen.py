@@ -15,7 +15,7 @@ from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import load_results
-from nanoshape_lib.substrate import Placement, density_g_cm3, load_block, load_film
+from nanoshape_lib.simulation.film import Placement, density_g_cm3, load_block, load_film
 
 DESIGN = load_profile("paper").dataset
 

@@ -11,7 +11,6 @@ from nanoshape_lib import strangers
 from nanoshape_lib.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed
-from nanoshape_lib.imaging import form_images
 from nanoshape_lib.particles import decoys
 from nanoshape_lib.particles.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
@@ -24,8 +23,9 @@ from nanoshape_lib.particles.shapes import (
     neighbour_distances,
     volume_equivalent_diameter,
 )
-from nanoshape_lib.ranges import centre, form_at
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import form_images
+from nanoshape_lib.simulation.ranges import centre, form_at
 
 SIZES = (40, 55, 75)
 BUILDERS = (

@@ -12,13 +12,13 @@ from nanoshape_lib import robustness, transfer
 from nanoshape_lib.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.figures.transfer import range_contributions, transfer_curves
-from nanoshape_lib.imaging import focal_series, phase_transfer
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import build_model, load_weights, save_weights
 from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.ranges import LIMITS, Ranges, Setting, centre, form_at, make_images_at
 from nanoshape_lib.results import load_results
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import focal_series, phase_transfer
+from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, form_at, make_images_at
 from nanoshape_lib.training import TrainingConfig, predict
 
 QUIET = Detector(dose_e_A2=None)

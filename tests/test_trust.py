@@ -17,21 +17,21 @@ from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonco
 from nanoshape_lib.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.exposures import as_designed, as_ranged, camera, expose, framed
-from nanoshape_lib.hrtem import exit_wave
-from nanoshape_lib.imaging import form_images, standardise
 from nanoshape_lib.models import PlainCNN, load_weights, save_weights
 from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement
 from nanoshape_lib.odds_check import matter_values, shape_values
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.ranges import Ranges
 from nanoshape_lib.rarity import Rarity, Tail, fit_weights
 from nanoshape_lib.results import load_examples, load_results
 from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_odds
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import BLOCKS
+from nanoshape_lib.simulation.imaging import form_images, standardise
+from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.study import STUDIES
-from nanoshape_lib.substrate import BLOCKS
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.trust_study import Sizes, calibration_store, trust_study
 from nanoshape_lib.trust_tables import auroc

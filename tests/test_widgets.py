@@ -24,11 +24,11 @@ from nanoshape_lib.explorer import (
 )
 from nanoshape_lib.figures import live as pictures
 from nanoshape_lib.figures.explorer import as_grey
-from nanoshape_lib.imaging import focal_series, standardise
 from nanoshape_lib.knobs import KNOBS, PIXEL_SIZES_A, KnobError
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.models import build_model
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.simulation.imaging import focal_series, standardise
+from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.widget_parts import STALE
 from nanoshape_lib.widgets import Explorer, focal_stack
 

@@ -13,9 +13,9 @@ from matplotlib.patheffects import withStroke
 from nanoshape_lib.explorer import ExplorerModel, Simulated, power_spectrum
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.figures.structures import blank, draw_atoms
-from nanoshape_lib.imaging import phase_transfer
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
-from nanoshape_lib.substrate import CONTACT_A, FIELD_A
+from nanoshape_lib.simulation.film import CONTACT_A, FIELD_A
+from nanoshape_lib.simulation.imaging import phase_transfer
 
 # Laboratory x to the right and the beam, +z, downwards.
 SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])

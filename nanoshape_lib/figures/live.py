@@ -17,10 +17,10 @@ from nanoshape_lib.figures._style import SHAPE_COLORS
 from nanoshape_lib.figures.explorer import ENVELOPE, GOLD_111_A, SIDE_VIEW, TRANSFER, as_grey, signed, wave_maps
 from nanoshape_lib.figures.orientations import equal_area
 from nanoshape_lib.figures.structures import LIGHT
-from nanoshape_lib.imaging import mtf, phase_transfer
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import mtf, phase_transfer
 
 SCREEN_PIXELS = 384
 BALL_PIXELS = 320

@@ -8,16 +8,16 @@ import numpy as np
 
 from nanoshape_lib.figures._style import SHAPE_COLORS
 from nanoshape_lib.figures.structures import outward_normal
-from nanoshape_lib.hrtem import wave_pixels
-from nanoshape_lib.imaging import focal_modes, intensity_pixels
 from nanoshape_lib.knobs import KNOBS
-from nanoshape_lib.microscope import Detector, Microscope
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.page.waves import StoredWave, stored_waves
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.exit_waves import wave_pixels
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import focal_modes, intensity_pixels
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 # Atoms nearer to a facet than this share of the distance of neighbours are its outermost layer.
 SURFACE = 0.5

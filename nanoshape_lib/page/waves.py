@@ -7,13 +7,13 @@ import numpy as np
 from tqdm import tqdm
 
 from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.hrtem import exit_wave, shake
-from nanoshape_lib.microscope import Microscope
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import axis_angle, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
-from nanoshape_lib.substrate import FIELD_A, Placement, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave, shake
+from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
+from nanoshape_lib.simulation.optics import Microscope
 
 # A block of carbon that no network was trained on.
 BLOCK = 6

@@ -19,7 +19,7 @@ from nanoshape_lib.particles.shapes import (
     GOLD_NEIGHBOUR_DISTANCE_A,
     Shape,
 )
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
 
 Builder = Callable[[float, np.random.Generator], Atoms]
 

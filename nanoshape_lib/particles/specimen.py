@@ -5,7 +5,7 @@ import math
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from nanoshape_lib.hrtem import THERMAL_RMS_A
+from nanoshape_lib.simulation.exit_waves import THERMAL_RMS_A
 
 ROOM_K = 300.0
 

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["rsciio", "tifffile", "PIL", "nanoshape
 
     from nanoshape_lib import cleaning, readers, sandbox, scale
     from nanoshape_lib.design import DatasetDesign
-    from nanoshape_lib.microscope import Detector, Microscope
+    from nanoshape_lib.simulation.optics import Detector, Microscope
 
 import numpy as np
 from pydantic import ValidationError

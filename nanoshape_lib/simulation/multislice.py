@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from scipy import constants
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.microscope import Microscope
+from nanoshape_lib.simulation.optics import Microscope
 
 Device = str | torch.device
 

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from nanoshape_lib.convergence import explicit_intensity
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import exit_wave, squared_frequencies, wave_pixels
-from nanoshape_lib.imaging import (
+from nanoshape_lib.particles.orientation import euler
+from nanoshape_lib.particles.shapes import build
+from nanoshape_lib.simulation.convergence import explicit_intensity
+from nanoshape_lib.simulation.exit_waves import exit_wave, squared_frequencies, wave_pixels
+from nanoshape_lib.simulation.film import FIELD_A, deposit
+from nanoshape_lib.simulation.imaging import (
     KERNEL_POINTS,
     focal_modes,
     focal_series,
@@ -21,10 +24,7 @@ from nanoshape_lib.imaging import (
     standardise,
     turn,
 )
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.particles.orientation import euler
-from nanoshape_lib.particles.shapes import build
-from nanoshape_lib.substrate import FIELD_A, deposit
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 MICROSCOPE = Microscope()
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)

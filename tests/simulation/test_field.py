@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import exit_wave, fourier_crop, wave_pixels
-from nanoshape_lib.imaging import form_images
-from nanoshape_lib.micrographs import MicrographDesign, _scenes, field_wave, form_micrograph, place
-from nanoshape_lib.microscope import Detector
+from nanoshape_lib.simulation.exit_waves import exit_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.field import MicrographDesign, _scenes, field_wave, form_micrograph, place
+from nanoshape_lib.simulation.imaging import form_images
+from nanoshape_lib.simulation.optics import Detector
 
 ONE = MicrographDesign(seed=3, tiles=1, particles=1, defocus_A=60.0, detector=Detector(dose_e_A2=None))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 
 @pytest.mark.parametrize(("energy_eV", "wavelength_A"), [(200e3, 0.0250793), (300e3, 0.0196875)])

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nanoshape_lib import hrtem, imaging, validation
-from nanoshape_lib.convergence import coherence_images
-from nanoshape_lib.hrtem import FIDELITIES, exit_wave
-from nanoshape_lib.microscope import Microscope
-from nanoshape_lib.substrate import Scene, deposit
-from nanoshape_lib.validation import Check
+from nanoshape_lib.simulation import exit_waves, imaging, validation
+from nanoshape_lib.simulation.convergence import coherence_images
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave
+from nanoshape_lib.simulation.film import Scene, deposit
+from nanoshape_lib.simulation.optics import Microscope
+from nanoshape_lib.simulation.validation import Check
 
 MICROSCOPE = Microscope()
 FAST = FIDELITIES["fast"]
@@ -28,7 +28,7 @@ def test_a_value_outside_its_tolerance_does_not_hold():
 
 
 def test_the_amplitude_scattered_by_gold_is_that_of_an_independent_quadrature():
-    with np.load(Path(__file__).parent / "reference" / "analytic_A.npz") as file:
+    with np.load(Path(__file__).parents[1] / "reference" / "analytic_A.npz") as file:
         q, expected = file["q_per_A"].astype(float)[:200], file["F_q_A2"][:200]
     found = validation.scattered_amplitude("Au", q, 200e3)
     assert np.abs(found - expected).max() < 2e-3 * np.abs(expected).max()
@@ -52,7 +52,7 @@ def test_lens_and_camera_are_right():
 
 
 def test_a_window_that_is_too_small_would_be_noticed(monkeypatch):
-    monkeypatch.setattr(hrtem, "MARGIN_A", -1.0)
+    monkeypatch.setattr(exit_waves, "MARGIN_A", -1.0)
     assert not validation.table(validation.shortcut_checks(MICROSCOPE, FAST.sampling_A))["holds"].any()
 
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 from ase import Atoms
 
-from nanoshape_lib import hrtem
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import Fidelity, exit_wave, film_wave, fourier_crop, squared_frequencies
-from nanoshape_lib.imaging import intensity_spectrum
-from nanoshape_lib.microscope import Microscope
-from nanoshape_lib.multislice import multislice, next_fast_size
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
-from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation import exit_waves
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, fourier_crop, squared_frequencies
+from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.imaging import intensity_spectrum
+from nanoshape_lib.simulation.multislice import multislice, next_fast_size
+from nanoshape_lib.simulation.optics import Microscope
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "reference"
 MICROSCOPE = Microscope()
 COARSE = Fidelity(0.5, 2.0)
 PLACEMENTS = [Placement(0), Placement(2, (31, 90), 3, True)]
@@ -45,7 +45,7 @@ def whole_cell(scene, grid=COARSE):
     atoms.positions[:, 2] = np.clip(atoms.positions[:, 2], 1e-3, height - 1e-3)
     atoms.set_cell([FIELD_A, FIELD_A, height])
     wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), MICROSCOPE.energy_eV, grid.slice_A).numpy()
-    n = hrtem.wave_pixels(MICROSCOPE)
+    n = exit_waves.wave_pixels(MICROSCOPE)
     u = squared_frequencies(n)
     back = np.exp(1j * np.pi * MICROSCOPE.wavelength_A * (height + lowest + grid.slice_A / 2 - scene.mid_plane_A) * u)
     return np.fft.ifft2(fourier_crop(np.fft.fft2(wave), n) * back * (u <= MICROSCOPE.aperture_per_A**2))
@@ -54,7 +54,7 @@ def whole_cell(scene, grid=COARSE):
 @pytest.fixture
 def whole_field(monkeypatch):
     """Make the particle's window as large as the field."""
-    monkeypatch.setattr(hrtem, "MARGIN_A", FIELD_A)
+    monkeypatch.setattr(exit_waves, "MARGIN_A", FIELD_A)
 
 
 # ------------------------------------------------------------------ what is left out of the computation
@@ -81,7 +81,7 @@ def test_slices_that_do_not_meet_the_film_s_face_differ_by_a_few_per_cent():
 def test_the_window_around_a_particle_on_its_film_gives_the_wave_of_the_whole_cell(downstream):
     """The error is relative to what the particle scatters, since the film's grain would make it look small."""
     scene, grid = deposit(turned_particle(), PLACEMENTS[1], (4.0, -3.0), downstream), Fidelity(0.25, 3.0)
-    assert max(hrtem.Window.around(scene.particle.positions, grid).pixels) < 0.5 * grid.pixels
+    assert max(exit_waves.Window.around(scene.particle.positions, grid).pixels) < 0.5 * grid.pixels
     off = np.linalg.norm(exit_wave(scene, MICROSCOPE, grid) - whole_cell(scene, grid))
     scattered = np.linalg.norm(exit_wave(Scene(scene.particle, None, downstream), MICROSCOPE, grid) - 1)
     assert off < 0.002 * scattered
@@ -91,10 +91,10 @@ def test_the_window_around_a_particle_on_its_film_gives_the_wave_of_the_whole_ce
 @pytest.mark.parametrize("downstream", [False, True])
 def test_the_window_around_the_particle_gives_the_wave_of_the_whole_field(film, downstream, monkeypatch):
     scene = deposit(turned_particle(size_A=50), film, (5.0, -4.0), downstream)
-    window = hrtem.Window.around(scene.particle.positions, hrtem.fidelity("fast"))
-    assert max(window.pixels) < 0.7 * hrtem.fidelity("fast").pixels
+    window = exit_waves.Window.around(scene.particle.positions, exit_waves.fidelity("fast"))
+    assert max(window.pixels) < 0.7 * exit_waves.fidelity("fast").pixels
     in_window = exit_wave(scene, MICROSCOPE, "fast")
-    monkeypatch.setattr(hrtem, "MARGIN_A", FIELD_A)
+    monkeypatch.setattr(exit_waves, "MARGIN_A", FIELD_A)
     assert relative_rms(in_window, exit_wave(scene, MICROSCOPE, "fast")) < 0.002
 
 
@@ -104,16 +104,16 @@ def test_a_window_across_the_edge_of_the_field_is_the_same_as_one_in_its_middle(
     moved = scene.particle.copy()
     moved.positions[:, 0] += 60.0
     other = Scene(moved, Placement(3, (70, 20)))
-    window = hrtem.Window.around(moved.positions, COARSE)
+    window = exit_waves.Window.around(moved.positions, COARSE)
     assert window.first[0] < COARSE.pixels < window.first[0] + window.pixels[0]
     wave = exit_wave(scene, MICROSCOPE, COARSE)
     assert relative_rms(exit_wave(other, MICROSCOPE, COARSE), np.roll(wave, 120, axis=0)) < 1e-4
 
 
 def test_empty_space_beside_the_particle_and_behind_it_does_not_change_the_wave():
-    scene, grid = deposit(turned_particle(), None), hrtem.fidelity("fast")
+    scene, grid = deposit(turned_particle(), None), exit_waves.fidelity("fast")
     wave = exit_wave(scene, MICROSCOPE, "fast")
-    n = hrtem.wave_pixels(MICROSCOPE)
+    n = exit_waves.wave_pixels(MICROSCOPE)
     assert wave.shape == (n, n) and wave.dtype == np.complex64
     particle = scene.particle.copy()
     particle.set_cell([FIELD_A, FIELD_A, 100.0])
@@ -143,7 +143,7 @@ def test_film_waves_of_different_blocks_differ():
 
 
 def test_electrons_are_conserved_by_the_film():
-    intensity = float(film_wave(0, MICROSCOPE.energy_eV, hrtem.fidelity("fast")).abs().square().mean())
+    intensity = float(film_wave(0, MICROSCOPE.energy_eV, exit_waves.fidelity("fast")).abs().square().mean())
     assert 0.998 < intensity < 1 + 1e-5
 
 
@@ -229,7 +229,7 @@ def test_our_image_of_one_atom_agrees_with_the_solution_without_a_grid(defocus_A
 def test_thermal_motion_has_the_asked_for_width_and_leaves_the_particle_alone():
     particle = build("cube", 50)
     before = particle.positions.copy()
-    moved = hrtem.shake(particle, np.random.default_rng(0)).positions - before
+    moved = exit_waves.shake(particle, np.random.default_rng(0)).positions - before
     assert moved.std() == pytest.approx(0.085, rel=0.03) and abs(moved.mean()) < 0.005
     assert np.array_equal(particle.positions, before)
 
@@ -238,14 +238,14 @@ def test_thermal_motion_has_the_asked_for_width_and_leaves_the_particle_alone():
 
 
 def test_named_grids_are_fast_and_have_whole_pixels_to_the_angstrom():
-    for grid in hrtem.FIDELITIES.values():
+    for grid in exit_waves.FIDELITIES.values():
         assert next_fast_size(grid.pixels) == grid.pixels and grid.pixels % FIELD_A == 0
 
 
 def test_an_unknown_fidelity_is_refused_with_the_list_of_known_ones():
     with pytest.raises(NanoshapeError, match="fidelity is 'best', but must be one of fast, standard, reference"):
-        hrtem.fidelity("best")
-    assert hrtem.fidelity(COARSE) is COARSE
+        exit_waves.fidelity("best")
+    assert exit_waves.fidelity(COARSE) is COARSE
 
 
 def test_grids_that_do_not_suit_the_aperture_or_the_film_are_refused():

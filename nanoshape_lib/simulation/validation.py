@@ -11,9 +11,10 @@ from abtem.parametrizations import KirklandParametrization
 from ase import Atoms
 from scipy.special import j0
 
-from nanoshape_lib import convergence
-from nanoshape_lib.convergence import NOISELESS, relative_error
-from nanoshape_lib.hrtem import (
+from nanoshape_lib.particles import shapes
+from nanoshape_lib.simulation import convergence
+from nanoshape_lib.simulation.convergence import NOISELESS, relative_error
+from nanoshape_lib.simulation.exit_waves import (
     THERMAL_RMS_A,
     Fidelity,
     exit_wave,
@@ -22,7 +23,8 @@ from nanoshape_lib.hrtem import (
     shake,
     wave_pixels,
 )
-from nanoshape_lib.imaging import (
+from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.simulation.imaging import (
     focal_series,
     form_images,
     intensity_pixels,
@@ -31,10 +33,8 @@ from nanoshape_lib.imaging import (
     phase_transfer,
     record,
 )
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.multislice import Grid, interaction_parameter, multislice, propagator, slices
-from nanoshape_lib.particles import shapes
-from nanoshape_lib.substrate import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.simulation.multislice import Grid, interaction_parameter, multislice, propagator, slices
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 # Film blocks are 30 Å thick: slices of 3 Å end at the film's faces.
 ALIGNED_A = 3.0
@@ -215,7 +215,7 @@ def lens_checks(
 ) -> list[Check]:
     """The optics: partial coherence, the coherent image, aliasing, and weak objects.
 
-    ``treatments`` are the :func:`~nanoshape_lib.convergence.coherence_images` of the wave at this defocus [Å].
+    ``treatments`` are the :func:`~nanoshape_lib.simulation.convergence.coherence_images` of the wave at this defocus [Å].
     """
     pixels, defocus, seen = (
         intensity_pixels(microscope, NOISELESS),

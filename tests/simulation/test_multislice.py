@@ -13,9 +13,10 @@ from ase.io import read
 from scipy import constants
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import fourier_crop, shake, squared_frequencies
-from nanoshape_lib.microscope import Microscope
-from nanoshape_lib.multislice import (
+from nanoshape_lib.particles.orientation import euler
+from nanoshape_lib.particles.shapes import build
+from nanoshape_lib.simulation.exit_waves import fourier_crop, shake, squared_frequencies
+from nanoshape_lib.simulation.multislice import (
     Grid,
     interaction_parameter,
     multislice,
@@ -24,10 +25,9 @@ from nanoshape_lib.multislice import (
     slices,
     transmissions,
 )
-from nanoshape_lib.particles.orientation import euler
-from nanoshape_lib.particles.shapes import build
+from nanoshape_lib.simulation.optics import Microscope
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "reference"
 PARAMETERS = json.loads((REFERENCE / "params.json").read_text())
 ENERGY_EV = PARAMETERS["energy_eV"]
 REST_EV = constants.m_e * constants.c**2 / constants.e

@@ -8,12 +8,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nanoshape_lib.hrtem import Fidelity, exit_wave, fourier_crop, shake, wave_pixels
-from nanoshape_lib.imaging import focal_modes, form_images, intensity_spectrum, record
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.multislice import Grid, interaction_parameter, next_fast_size, propagate, propagator, slices
 from nanoshape_lib.particles import orientation, shapes
-from nanoshape_lib.substrate import FIELD_A, Scene, deposit
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, fourier_crop, shake, wave_pixels
+from nanoshape_lib.simulation.film import FIELD_A, Scene, deposit
+from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_spectrum, record
+from nanoshape_lib.simulation.multislice import (
+    Grid,
+    interaction_parameter,
+    next_fast_size,
+    propagate,
+    propagator,
+    slices,
+)
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
@@ -111,7 +118,7 @@ def _image_errors(wave: np.ndarray, exact: np.ndarray, microscope: Microscope) -
 def cut_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
     """The exit wave of a particle in vacuum if its potential ends at two thirds of the grid's Nyquist frequency.
 
-    The potential is abTEM's, which is cut there; all else is as in :func:`~nanoshape_lib.hrtem.exit_wave`,
+    The potential is abTEM's, which is cut there; all else is as in :func:`~nanoshape_lib.simulation.exit_waves.exit_wave`,
     on the whole field.
     """
     n, energy = wave_pixels(microscope), microscope.energy_eV

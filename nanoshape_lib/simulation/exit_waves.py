@@ -9,8 +9,8 @@ import torch
 from ase import Atoms
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.microscope import Microscope
-from nanoshape_lib.multislice import (
+from nanoshape_lib.simulation.film import FIELD_A, Scene, load_film
+from nanoshape_lib.simulation.multislice import (
     Grid,
     multislice,
     next_fast_size,
@@ -19,7 +19,7 @@ from nanoshape_lib.multislice import (
     slices,
     transmissions,
 )
-from nanoshape_lib.substrate import FIELD_A, Scene, load_film
+from nanoshape_lib.simulation.optics import Microscope
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 

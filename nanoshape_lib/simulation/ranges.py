@@ -9,14 +9,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from nanoshape_lib.cores import on_all_cores
 from nanoshape_lib.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.imageset import ImageSet
-from nanoshape_lib.imaging import intensity_pixels, intensity_spectrum, mtf, standardise, turn
-from nanoshape_lib.microscope import Detector, Microscope
+from nanoshape_lib.simulation.devices import on_all_cores
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.imaging import intensity_pixels, intensity_spectrum, mtf, standardise, turn
+from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.store import Store
-from nanoshape_lib.substrate import FIELD_A
 
 Range = tuple[float, float]
 
@@ -44,7 +44,7 @@ class Setting(BaseModel):
     defocus_A
         Defocus [Å], positive for underfocus.
     Cs_A, focal_spread_A, convergence_mrad
-        As in :class:`~nanoshape_lib.microscope.Microscope`.
+        As in :class:`~nanoshape_lib.simulation.optics.Microscope`.
     astigmatism_A, astigmatism_deg
         Twofold astigmatism [Å] and its azimuth [degrees], from x towards y: the part
         ``π λ q² A cos 2(φ - φ0)`` of the aberration function (Kirkland 2010, section 2.4).
@@ -53,7 +53,7 @@ class Setting(BaseModel):
     drift_A, drift_deg
         Length [Å] and direction [degrees] of a uniform drift during the exposure.
     mtf_c2, dose_e_A2
-        As in :class:`~nanoshape_lib.microscope.Detector`.
+        As in :class:`~nanoshape_lib.simulation.optics.Detector`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -215,12 +215,12 @@ def form_at(
     A wrong pixel size is a camera whose pixels are longer or shorter than one believes: the intensity,
     known by its Fourier series, is integrated over such pixels, whose centres lie about the field's
     centre. Nothing is interpolated. Beyond the field, longer pixels see up to a few Å of its periodic
-    continuation. With :func:`centre` the images are those of :func:`nanoshape_lib.imaging.form_images`.
+    continuation. With :func:`centre` the images are those of :func:`nanoshape_lib.simulation.imaging.form_images`.
 
     Parameters
     ----------
     waves
-        Exit waves (N, n, n), see :func:`nanoshape_lib.imaging.intensity_spectrum`; their device forms the images.
+        Exit waves (N, n, n), see :func:`nanoshape_lib.simulation.imaging.intensity_spectrum`; their device forms the images.
     settings
         One for each image.
     microscope, detector

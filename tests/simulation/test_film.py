@@ -11,7 +11,7 @@ from nanoshape_lib import paths
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import random_rotations
 from nanoshape_lib.particles.shapes import Shape, build
-from nanoshape_lib.substrate import (
+from nanoshape_lib.simulation.film import (
     BLOCKS,
     FIELD_A,
     Placement,

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.multislice import next_fast_size
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.multislice import next_fast_size
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 KERNEL_POINTS = 129
 KERNEL_TOLERANCE = 2e-3

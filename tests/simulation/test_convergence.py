@@ -4,7 +4,7 @@ import abtem
 import numpy as np
 import pytest
 
-from nanoshape_lib.convergence import (
+from nanoshape_lib.simulation.convergence import (
     coherence_images,
     coherence_table,
     convergence_table,
@@ -14,9 +14,9 @@ from nanoshape_lib.convergence import (
     relative_error,
     standard_scenes,
 )
-from nanoshape_lib.hrtem import FIDELITIES, Fidelity, exit_wave, fourier_crop, squared_frequencies
-from nanoshape_lib.microscope import Microscope
-from nanoshape_lib.substrate import FIELD_A
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, Fidelity, exit_wave, fourier_crop, squared_frequencies
+from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.simulation.optics import Microscope
 
 MICROSCOPE = Microscope()
 GENERAL = "general orientation"

@@ -10,13 +10,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.hrtem import FIDELITIES, exit_wave, fidelity, film_wave, fourier_crop, shake, wave_pixels
-from nanoshape_lib.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.multislice import Grid, propagator, slices
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.decoys import lattice_ratio
-from nanoshape_lib.substrate import BLOCKS, FIELD_A, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.exit_waves import (
+    FIDELITIES,
+    exit_wave,
+    fidelity,
+    film_wave,
+    fourier_crop,
+    shake,
+    wave_pixels,
+)
+from nanoshape_lib.simulation.film import BLOCKS, FIELD_A, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
+from nanoshape_lib.simulation.multislice import Grid, propagator, slices
+from nanoshape_lib.simulation.optics import Detector, Microscope
 
 SMALLEST_A, LARGEST_A = 40.0, 80.0
 NEAR_A = 12.0
@@ -237,9 +245,9 @@ def form_micrograph(
     seed: int | None = 0,
     slope: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
-    """The image of a wave of any square field; for 128 Å it is that of `nanoshape_lib.imaging.form_images`.
+    """The image of a wave of any square field; for 128 Å it is that of `nanoshape_lib.simulation.imaging.form_images`.
 
-    See `nanoshape_lib.imaging.intensity_spectrum` for the coherence and `record` there for the camera.
+    See `nanoshape_lib.simulation.imaging.intensity_spectrum` for the coherence and `record` there for the camera.
 
     Parameters
     ----------
