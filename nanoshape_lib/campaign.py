@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.evaluation import (
     BEAM,
@@ -16,7 +17,6 @@ from nanoshape_lib.evaluation import (
     nearest_direction,
     predictions_table,
 )
-from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.models import Architecture, save_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.profiles import Profile

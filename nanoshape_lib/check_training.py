@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.exposures import Draw, expose
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.exposures import Draw, expose
 from nanoshape_lib.models import low_precision
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.spectral_check import SpectralCheck, spectra

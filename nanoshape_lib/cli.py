@@ -94,9 +94,9 @@ def simulate(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Make the exit waves of a design; the same command again finishes or repairs them."""
-    from nanoshape_lib.dataset import generate
+    from nanoshape_lib.datasets.generation import generate
+    from nanoshape_lib.datasets.summary import cost_lines, counts
     from nanoshape_lib.profiles import load_design
-    from nanoshape_lib.summary import cost_lines, counts
 
     wanted = load_design(design, seed)
     for line in cost_lines(wanted, store, workers, "cpu" if scheduler else device):
@@ -108,7 +108,7 @@ def simulate(
 @app.command()
 def verify(store: FinishedStore) -> None:
     """Read every byte of a store and list the files that are missing or damaged."""
-    from nanoshape_lib.store import Store
+    from nanoshape_lib.datasets.store import Store
 
     faults = Store(store).verify()
     for fault in faults:
@@ -126,8 +126,8 @@ def info(
     sheet: Annotated[Path | None, typer.Option(help="PNG file for one image of each shape and size.")] = None,
 ) -> None:
     """Say what is in a store."""
-    from nanoshape_lib import summary
-    from nanoshape_lib.store import Store
+    from nanoshape_lib.datasets import summary
+    from nanoshape_lib.datasets.store import Store
 
     if sheet is not None and sheet.suffix != ".png":
         raise NanoshapeError(f"sheet is {sheet}, but must end in .png")
@@ -150,8 +150,8 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Train a network on a store; the same command again takes up an interrupted training."""
-    from nanoshape_lib.dataset import Store
-    from nanoshape_lib.imageset import make_images
+    from nanoshape_lib.datasets.generation import Store
+    from nanoshape_lib.datasets.images import make_images
     from nanoshape_lib.simulation.devices import check_device
     from nanoshape_lib.training import TrainingConfig, fit
 
@@ -209,9 +209,9 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of every image.")] = None,
 ) -> None:
     """Accuracy of trained weights on one split of a store, with its interval over exit waves."""
-    from nanoshape_lib.dataset import SPLITS, Store
+    from nanoshape_lib.datasets.generation import SPLITS, Store
+    from nanoshape_lib.datasets.images import make_images
     from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table
-    from nanoshape_lib.imageset import make_images
     from nanoshape_lib.models import load_weights
     from nanoshape_lib.training import predict
 

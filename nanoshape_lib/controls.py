@@ -14,11 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from tqdm import tqdm
 
-from nanoshape_lib.dataset import generate
-from nanoshape_lib.design import SplitDesign
+from nanoshape_lib.datasets.design import SplitDesign
+from nanoshape_lib.datasets.generation import generate
+from nanoshape_lib.datasets.images import ImageSet, make_images
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.evaluation import accuracy_interval, paired_difference, predictions_table
-from nanoshape_lib.imageset import ImageSet, make_images
 from nanoshape_lib.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape, build
 from nanoshape_lib.profiles import Profile

@@ -7,8 +7,8 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.models import IMAGE_PIXELS
 from nanoshape_lib.views import look
 

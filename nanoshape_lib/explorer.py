@@ -15,7 +15,7 @@ from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 from torch import nn
 
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
 from nanoshape_lib.models import IMAGE_PIXELS, load_weights

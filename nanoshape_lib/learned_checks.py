@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from nanoshape_lib.check_training import StrainedImages, fit_check, strained_images
-from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.exposures import Draw
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.exposures import Draw
 from nanoshape_lib.odds_check import OddsCheck, matter_values
 from nanoshape_lib.results import hardware
 from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_odds

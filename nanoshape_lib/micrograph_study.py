@@ -19,8 +19,8 @@ from tqdm import tqdm
 from nanoshape_lib.calibration import trust_file
 from nanoshape_lib.cleaning import clean
 from nanoshape_lib.cropping import crop
+from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.finding import find
-from nanoshape_lib.fingerprint import code_hash
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.results import RESULTS, hardware, load_results, save_results

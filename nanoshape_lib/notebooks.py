@@ -14,9 +14,9 @@ import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from nanoshape_lib.datasets.fingerprint import files_hash, source_files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures._style import FILES
-from nanoshape_lib.fingerprint import files_hash, source_files
 from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT
 
 PROFILES = NOTEBOOKS / "profiles"

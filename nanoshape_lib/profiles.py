@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import NOTEBOOKS
@@ -120,7 +120,7 @@ def load_design(source: str, seed: int | None = None) -> DatasetDesign:
     ----------
     source
         Path of a file, known by its ending ``.yml`` or ``.yaml``, with the fields of
-        :class:`~nanoshape_lib.design.DatasetDesign`, alone or below the key ``dataset``; or the name of a
+        :class:`~nanoshape_lib.datasets.design.DatasetDesign`, alone or below the key ``dataset``; or the name of a
         profile.
     seed
         Root of all random numbers in place of the file's own.

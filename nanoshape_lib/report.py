@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures.live import embedded, enlarged, picture
 from nanoshape_lib.figures.micrographs import overview
-from nanoshape_lib.files import Files
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis, predictions
 from nanoshape_lib.trust import CLASSES

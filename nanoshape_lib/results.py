@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import Profile
 

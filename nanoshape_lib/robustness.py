@@ -10,12 +10,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from nanoshape_lib.dataset import Split
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.generation import Split
+from nanoshape_lib.datasets.images import ImageSet, load_images, save_images
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.evaluation import accuracy_interval, calibration_error, predictions_table
-from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import ImageSet, load_images, save_images
 from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, make_images_at
-from nanoshape_lib.store import Store
 from nanoshape_lib.studies import evaluate
 from nanoshape_lib.training import predict
 

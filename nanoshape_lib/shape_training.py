@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.exposures import Draw, expose
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.exposures import Draw, expose
 from nanoshape_lib.odds_check import OddsCheck
 from nanoshape_lib.particles.decoys import OTHERS, known
 from nanoshape_lib.simulation.devices import on_all_cores

@@ -10,10 +10,10 @@ import torch
 from scipy.stats import binomtest
 
 from nanoshape_lib.calibration import trust_file
-from nanoshape_lib.dataset import make_record
-from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
-from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import file_sha256

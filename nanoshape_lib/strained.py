@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import atomic_numbers
 
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.particles.decoys import stretched
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.strangers import turned_wave

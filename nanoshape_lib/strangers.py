@@ -13,10 +13,10 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
-from nanoshape_lib.design import EDGE_A, DatasetDesign
+from nanoshape_lib.datasets.design import EDGE_A, DatasetDesign
+from nanoshape_lib.datasets.exposures import Draw, expose
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.particles import orientation
 from nanoshape_lib.particles.decoys import (
     Builder,

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from nanoshape_lib.dataset import SPLITS, Split, Store, generate
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.generation import SPLITS, Split, Store, generate
+from nanoshape_lib.datasets.images import FreshImages, ImageSet, load_images, make_images, save_images
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
-from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import FreshImages, ImageSet, load_images, make_images, save_images
 from nanoshape_lib.models import Architecture
 from nanoshape_lib.paths import GENERATED, read_manifest
 from nanoshape_lib.profiles import Profile, Trainings
@@ -34,7 +34,7 @@ def _key(*words: str) -> str:
 def _folder(profile: Profile) -> Path:
     """Where a profile's waves are kept: another design, other code or other carbon gives another folder."""
     carbon = [digest for name, digest in read_manifest().items() if name.startswith("carbon/")]
-    key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.dataset"), *carbon)
+    key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.datasets.generation"), *carbon)
     return GENERATED / f"{profile.name}-seed{profile.dataset.seed}-{key}"
 
 
@@ -48,7 +48,7 @@ def image_set(profile: Profile, store: Store, split: Split) -> ImageSet:
 
     Training images are turned in their plane, each by its own angle; the others are left as they are.
     """
-    folder = _folder(profile) / f"images-{_key(code_hash('nanoshape_lib.imageset'))}"
+    folder = _folder(profile) / f"images-{_key(code_hash('nanoshape_lib.datasets.images'))}"
     if not (folder / split).exists():
         save_images(make_images(store, split, turned=split == "train"), folder / split)
     return load_images(folder / split)
@@ -61,7 +61,7 @@ def image_sets(profile: Profile, store: Store) -> ImageSets:
 
 def _trained(profile: Profile, kind: str) -> Path:
     """Where networks are kept; other code that forms images or trains gives another folder."""
-    return _folder(profile) / f"{kind}-{_key(code_hash('nanoshape_lib.imageset', 'nanoshape_lib.training'))}"
+    return _folder(profile) / f"{kind}-{_key(code_hash('nanoshape_lib.datasets.images', 'nanoshape_lib.training'))}"
 
 
 def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
@@ -118,7 +118,7 @@ def training_images(profile: Profile, store: Store) -> ImageSet | FreshImages:
     """What the best network learns from."""
     if profile.fresh is None:
         return image_set(profile, store, "train")
-    passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.imageset'))}"
+    passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.datasets.images'))}"
     return FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED

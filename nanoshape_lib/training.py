@@ -13,8 +13,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import trange
 
+from nanoshape_lib.datasets.images import FreshImages, ImageSet
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.imageset import FreshImages, ImageSet
 from nanoshape_lib.models import (
     Architecture,
     build_model,

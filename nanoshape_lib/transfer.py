@@ -9,10 +9,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.images import FreshImages, ImageSet
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.evaluation import fit_temperature
-from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import FreshImages, ImageSet
 from nanoshape_lib.models import load_weights, save_weights
 from nanoshape_lib.paths import DATA, file_sha256
 from nanoshape_lib.profiles import Profile
@@ -31,7 +32,6 @@ from nanoshape_lib.robustness import (
     random_images,
 )
 from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
-from nanoshape_lib.store import Store
 from nanoshape_lib.studies import evaluate, image_set, prepared_store
 from nanoshape_lib.training import TrainingConfig, _Run, fit, predict
 

@@ -10,13 +10,14 @@ from tqdm import tqdm
 
 from nanoshape_lib import strangers
 from nanoshape_lib.calibration import calibrate, save_trust
-from nanoshape_lib.dataset import generate
-from nanoshape_lib.design import SPLITS, DatasetDesign, Split, SplitDesign
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDesign
+from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.generation import generate
+from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evaluation import calibration_error, predictions_table
-from nanoshape_lib.exposures import Draw, as_designed, as_ranged, expose
-from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.learned_checks import (
     Sizes,
     exposed_views,
@@ -37,7 +38,6 @@ from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_result
 from nanoshape_lib.shape_training import fit_odds
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.store import Store
 from nanoshape_lib.studies import prepared_store
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 from nanoshape_lib.views import Views, look

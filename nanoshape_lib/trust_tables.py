@@ -8,8 +8,8 @@ from scipy.special import logsumexp, softmax
 from tqdm import tqdm
 
 from nanoshape_lib.calibration import SCALING_SHARE, SERIES, Trust, mass_above
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.evaluation import accuracy_interval
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.rarity import averaged

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nanoshape_lib.check_training import CAMERAS
-from nanoshape_lib.design import DatasetDesign
-from nanoshape_lib.exposures import Draw, expose
-from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.exposures import Draw, expose
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.shape_training import EXPOSED, ExposedWaves
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.strained import StrainedWaves

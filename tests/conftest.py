@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nanoshape_lib import dataset
-from nanoshape_lib.dataset import generate
-from nanoshape_lib.design import DatasetDesign, SplitDesign
+from nanoshape_lib.datasets import generation
+from nanoshape_lib.datasets.design import DatasetDesign, SplitDesign
+from nanoshape_lib.datasets.generation import generate
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.micrograph_study import draw_design, take
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.field import Micrograph
-from nanoshape_lib.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def copied(tiny_store, tmp_path) -> Path:
 def simulated(monkeypatch) -> list:
     """List that grows with every exit wave that is computed in this process."""
     counted: list = []
-    monkeypatch.setattr(dataset, "exit_wave", lambda *args: counted.append(args) or exit_wave(*args))
+    monkeypatch.setattr(generation, "exit_wave", lambda *args: counted.append(args) or exit_wave(*args))
     return counted
 
 

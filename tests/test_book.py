@@ -10,8 +10,9 @@ import yaml
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
-from nanoshape_lib import book, fingerprint, notebooks
+from nanoshape_lib import book, notebooks
 from nanoshape_lib.cli import app
+from nanoshape_lib.datasets import fingerprint
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import NOTEBOOKS, ROOT, data_file, read_manifest
 

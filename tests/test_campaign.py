@@ -10,7 +10,7 @@ from pandas.testing import assert_frame_equal
 
 from nanoshape_lib import campaign, studies
 from nanoshape_lib.campaign import shipped_shares
-from nanoshape_lib.design import SplitDesign
+from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.profiles import FreshTraining, load_profile

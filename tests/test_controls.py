@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nanoshape_lib import controls, studies
-from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import load_results
 from nanoshape_lib.simulation.imaging import standardise

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.explain import Neighbours, grad_cam, last_convolution
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.models import PlainCNN, load_weights, resnet34
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.results import load_examples

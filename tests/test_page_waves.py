@@ -9,7 +9,7 @@ from page_browser import chromium, write_modules
 from scipy.special import softmax
 
 from nanoshape_lib import javascript
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.explorer import power_spectrum
 from nanoshape_lib.figures.explorer import wave_maps
 from nanoshape_lib.knobs import KNOBS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nanoshape_lib.design import SPLITS
+from nanoshape_lib.datasets.design import SPLITS
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.models import ARCHITECTURES
 from nanoshape_lib.profiles import PROFILES, load_design, load_profile

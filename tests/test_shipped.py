@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from nanoshape_lib import campaign
 from nanoshape_lib.cli import app
-from nanoshape_lib.dataset import generate
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.evaluation import by_particle
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.paths import DATA

@@ -8,9 +8,9 @@ from ase.cluster import Decahedron
 from scipy.spatial import ConvexHull, cKDTree
 
 from nanoshape_lib import strangers
-from nanoshape_lib.design import EDGE_A
+from nanoshape_lib.datasets.design import EDGE_A
+from nanoshape_lib.datasets.exposures import as_designed
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.exposures import as_designed
 from nanoshape_lib.particles import decoys
 from nanoshape_lib.particles.shapes import (
     GOLD_ATOMIC_VOLUME_A3,

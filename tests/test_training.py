@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from nanoshape_lib import training
+from nanoshape_lib.datasets.images import ImageSet, save_images
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.imageset import ImageSet, save_images
 from nanoshape_lib.models import load_weights
 from nanoshape_lib.training import TrainingConfig, fit, history_table, predict, symmetry_augment
 
@@ -95,7 +95,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(sets, tmp_path, monk
 TOGETHER = """
 import torch
 from nanoshape_lib import training
-from nanoshape_lib.imageset import load_images
+from nanoshape_lib.datasets.images import load_images
 
 torch.set_num_threads(1)
 torch.nn.BatchNorm2d = lambda channels: torch.nn.Identity()

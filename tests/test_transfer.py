@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from nanoshape_lib import robustness, transfer
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.figures.transfer import range_contributions, transfer_curves
 from nanoshape_lib.models import build_model, load_weights, save_weights

@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 from nanoshape_lib import check_training, strangers
 from nanoshape_lib import trust_study as trust_study_module
 from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
-from nanoshape_lib.design import SplitDesign
+from nanoshape_lib.datasets.design import SplitDesign
+from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.models import PlainCNN, load_weights, save_weights
 from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement
 from nanoshape_lib.odds_check import matter_values, shape_values

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nanoshape_lib.fingerprint import code_hash, files_hash
+from nanoshape_lib.datasets.fingerprint import code_hash, files_hash
 from nanoshape_lib.javascript import MODULES, PLAY, bundle
 from nanoshape_lib.page.assets import write_asset
 from nanoshape_lib.page.catalogue import waves_assets

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.javascript import MODULES
 from nanoshape_lib.knobs import KNOBS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from nanoshape_lib.fingerprint import code_hash
+from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import axis_angle, sector_corners
 from nanoshape_lib.particles.shapes import Shape

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.cluster import Decahedron, FaceCenteredCubic
 from ase.data import atomic_numbers, reference_states
 
-from nanoshape_lib.design import EDGE_A
+from nanoshape_lib.datasets.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import (

@@ -9,14 +9,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from nanoshape_lib.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.imageset import ImageSet
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import intensity_pixels, intensity_spectrum, mtf, standardise, turn
 from nanoshape_lib.simulation.optics import Detector, Microscope
-from nanoshape_lib.store import Store
 
 Range = tuple[float, float]
 

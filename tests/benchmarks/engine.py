@@ -27,22 +27,22 @@ import pyfftw
 import torch
 from ase import Atoms
 
-from nanoshape_lib.dataset import cost, generate, make_record
-from nanoshape_lib.design import DatasetDesign, SplitDesign
-from nanoshape_lib.fingerprint import code_hash
-from nanoshape_lib.imageset import make_images, make_pass
+from nanoshape_lib.datasets.design import DatasetDesign, SplitDesign
+from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.generation import cost, generate, make_record
+from nanoshape_lib.datasets.images import make_images, make_pass
+from nanoshape_lib.datasets.schema import chunk_file, chunks
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.models import build_model
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import RESULTS, hardware
-from nanoshape_lib.schema import chunk_file, chunks
 from nanoshape_lib.simulation import convergence
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, fidelity
 from nanoshape_lib.simulation.film import FIELD_A, Scene
 from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_pixels, intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice
-from nanoshape_lib.store import Store
 from nanoshape_lib.training import _forward
 
 BATCH = 64
@@ -312,7 +312,7 @@ def main() -> None:
     result = {
         "machine": hardware(device) | {"system": platform.system(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy", "abtem", "pyfftw", "dask")},
-        "code": code_hash("nanoshape_lib.dataset", "nanoshape_lib.imageset"),
+        "code": code_hash("nanoshape_lib.datasets.generation", "nanoshape_lib.datasets.images"),
         "quick": quick,
         "fidelity": {"name": paper.fidelity, "sampling_A": grid.sampling_A, "slice_A": grid.slice_A},
         "rows": table.rows,

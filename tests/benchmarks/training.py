@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from nanoshape_lib import training
-from nanoshape_lib.imageset import ImageSet
+from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.models import ARCHITECTURES, build_model
 from nanoshape_lib.profiles import load_profile
 from nanoshape_lib.results import RESULTS, provenance, save_results

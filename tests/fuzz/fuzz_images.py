@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["rsciio", "tifffile", "PIL", "nanoshape
     from PIL import PngImagePlugin  # noqa: F401
 
     from nanoshape_lib import cleaning, readers, sandbox, scale
-    from nanoshape_lib.design import DatasetDesign
+    from nanoshape_lib.datasets.design import DatasetDesign
     from nanoshape_lib.simulation.optics import Detector, Microscope
 
 import numpy as np

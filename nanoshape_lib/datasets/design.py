@@ -30,7 +30,7 @@ class DatasetDesign(BaseModel):
     """Everything that determines a data set, down to the last random number.
 
     ``beam`` says what the beam meets first. Another field here makes another schema: raise
-    :data:`nanoshape_lib.schema.SCHEMA_VERSION` with it.
+    :data:`nanoshape_lib.datasets.schema.SCHEMA_VERSION` with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nanoshape_lib.datasets.images import FreshImages, make_pass
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.imageset import FreshImages, make_pass
 from nanoshape_lib.training import TrainingConfig, fit
 
 
@@ -38,7 +38,7 @@ def test_epochs_go_through_the_passes_in_turn_and_a_pass_is_formed_once(tiny_sto
     epochs = [fresh.at_epoch(epoch).images.clone() for epoch in range(3)]
     assert torch.equal(epochs[0], epochs[2]) and not torch.equal(epochs[0], epochs[1])
     assert torch.equal(epochs[1], make_pass(tiny_store, 1, 1).images)
-    monkeypatch.setattr("nanoshape_lib.imageset.make_pass", None)
+    monkeypatch.setattr("nanoshape_lib.datasets.images.make_pass", None)
     assert torch.equal(fresh.at_epoch(3).images, epochs[1])
 
 

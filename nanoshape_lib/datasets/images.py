@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nanoshape_lib.design import SPLITS, Split
+from nanoshape_lib.datasets.design import SPLITS, Split
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.imaging import form_images, standardise
-from nanoshape_lib.store import Store
 
 # Defoci [Å] of the images of one wave, and their in-plane angles [degrees] or None.
 Imaging = tuple[torch.Tensor, torch.Tensor | None]

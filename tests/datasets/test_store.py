@@ -18,12 +18,12 @@ import zarr
 from dask.distributed import LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from nanoshape_lib import dataset, schema
-from nanoshape_lib.dataset import generate
-from nanoshape_lib.design import SPLITS
+from nanoshape_lib.datasets import generation, schema
+from nanoshape_lib.datasets.design import SPLITS
+from nanoshape_lib.datasets.files import Files
+from nanoshape_lib.datasets.generation import generate
+from nanoshape_lib.datasets.store import Fault, Store, prepare
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.files import Files
-from nanoshape_lib.store import Fault, Store, prepare
 
 LEFTOVER = "waves/c/0/0/0/0.0123456789abcdef0123456789abcdef.partial"
 
@@ -124,14 +124,14 @@ def test_a_url_of_no_known_kind_is_refused(tiny_design):
 
 def test_as_many_processes_start_as_are_asked_for(tiny_design, tmp_path, monkeypatch):
     started = []
-    real = dataset.LocalCluster
+    real = generation.LocalCluster
 
     def cluster(**options):
         made = real(**options)
         started.append(len(made.workers))
         return made
 
-    monkeypatch.setattr(dataset, "LocalCluster", cluster)
+    monkeypatch.setattr(generation, "LocalCluster", cluster)
     for workers in (1, 3):
         generate(tiny_design, tmp_path / f"{workers}.zarr", workers=workers)
     assert started == [1, 3]
@@ -204,7 +204,7 @@ def cluster_processes():
         [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"], **options
     )
     address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
-    preload = ["--preload", "nanoshape_lib.dataset", "--nthreads", "1", "--no-dashboard"]
+    preload = ["--preload", "nanoshape_lib.datasets.generation", "--nthreads", "1", "--no-dashboard"]
     worker = subprocess.Popen([*dask, "worker", address, *preload], **options | {"stderr": subprocess.DEVNULL})
     try:
         yield address, scheduler
@@ -460,6 +460,6 @@ def test_on_a_read_only_disk_a_finished_store_is_opened_and_no_other_begun(tiny_
 
 
 def test_a_worker_that_reaches_another_place_is_noticed(tiny_design, tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "_write_chunk", lambda *arguments: 0)
+    monkeypatch.setattr(generation, "_write_chunk", lambda *arguments: 0)
     with pytest.raises(NanoshapeError, match="must be a place that all workers of the cluster reach"):
         generate(tiny_design, tmp_path / "waves.zarr", workers=0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nanoshape_lib.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 
 SCHEMA_VERSION = 2

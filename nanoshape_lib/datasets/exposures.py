@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanoshape_lib.design import DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.simulation.optics import Detector

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nanoshape_lib.dataset import cost, seconds_per_wave
-from nanoshape_lib.design import SPLITS, DatasetDesign
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign
+from nanoshape_lib.datasets.generation import cost, seconds_per_wave
+from nanoshape_lib.datasets.schema import SCHEMA_VERSION
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.dataset import contact_sheet
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.schema import SCHEMA_VERSION
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.store import Store
 
 SHEET_COLUMNS = 8
 

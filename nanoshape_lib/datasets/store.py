@@ -17,11 +17,9 @@ import pandas as pd
 import zarr
 from tqdm import tqdm
 
-from nanoshape_lib.design import SPLITS, DatasetDesign, Split
-from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.files import Files
-from nanoshape_lib.particles import orientation, shapes
-from nanoshape_lib.schema import (
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.files import Files
+from nanoshape_lib.datasets.schema import (
     DATA,
     ROOT,
     SCHEMA_VERSION,
@@ -33,6 +31,8 @@ from nanoshape_lib.schema import (
     root_document,
     seal,
 )
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles import orientation, shapes
 
 
 class Fault(NamedTuple):
