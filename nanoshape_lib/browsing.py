@@ -13,9 +13,9 @@ from nanoshape_lib.datasets.design import Split
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evaluation import BEAM
 from nanoshape_lib.figures.orientations import equal_area
-from nanoshape_lib.models import Architecture
+from nanoshape_lib.networks.evaluation import BEAM
+from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.particles.orientation import reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.results import load_examples
@@ -126,7 +126,7 @@ class ConfusionModel:
     Parameters
     ----------
     predictions
-        From :func:`nanoshape_lib.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
+        From :func:`nanoshape_lib.networks.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
     images
         Images (N, n, n), standardised.
     rows

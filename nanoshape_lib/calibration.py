@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from scipy.special import softmax
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evaluation import fit_temperature
+from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty
 from nanoshape_lib.odds_check import OddsCheck
 from nanoshape_lib.particles.shapes import Shape

@@ -7,7 +7,7 @@ import pandas as pd
 
 from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.errors import OutOfTime
-from nanoshape_lib.evaluation import (
+from nanoshape_lib.networks.evaluation import (
     BEAM,
     accuracy_interval,
     by_subset,
@@ -17,7 +17,8 @@ from nanoshape_lib.evaluation import (
     nearest_direction,
     predictions_table,
 )
-from nanoshape_lib.models import Architecture, save_weights
+from nanoshape_lib.networks.models import Architecture, save_weights
+from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import RESULTS, load_results, load_study, provenance, save_examples, save_results
@@ -31,7 +32,6 @@ from nanoshape_lib.studies import (
     result_row,
     train_and_test,
 )
-from nanoshape_lib.training import predict
 
 BEST: tuple[Architecture, ...] = ("cnn6", "resnet34")
 DECISIONS = (1, 2, 4, 7, 14)
@@ -152,7 +152,7 @@ def shipped_predictions(architecture: Architecture, temperature: float = 1.0, fo
     Returns
     -------
     DataFrame
-        As :func:`nanoshape_lib.evaluation.predictions_table`, with what is known of each particle and the
+        As :func:`nanoshape_lib.networks.evaluation.predictions_table`, with what is known of each particle and the
         logits ``z0`` to ``z4``.
 
     Raises

@@ -152,8 +152,8 @@ def train(
     """Train a network on a store; the same command again takes up an interrupted training."""
     from nanoshape_lib.datasets.generation import Store
     from nanoshape_lib.datasets.images import make_images
+    from nanoshape_lib.networks.training import TrainingConfig, fit
     from nanoshape_lib.simulation.devices import check_device
-    from nanoshape_lib.training import TrainingConfig, fit
 
     check_device(device)
     config = TrainingConfig.model_validate(
@@ -211,9 +211,9 @@ def evaluate(
     """Accuracy of trained weights on one split of a store, with its interval over exit waves."""
     from nanoshape_lib.datasets.generation import SPLITS, Store
     from nanoshape_lib.datasets.images import make_images
-    from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table
-    from nanoshape_lib.models import load_weights
-    from nanoshape_lib.training import predict
+    from nanoshape_lib.networks.evaluation import accuracy_interval, by_particle, predictions_table
+    from nanoshape_lib.networks.models import load_weights
+    from nanoshape_lib.networks.training import predict
 
     names = {str(name): name for name in SPLITS}
     if split not in names:

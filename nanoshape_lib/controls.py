@@ -18,8 +18,9 @@ from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet, make_images
 from nanoshape_lib.errors import OutOfTime
-from nanoshape_lib.evaluation import accuracy_interval, paired_difference, predictions_table
-from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.networks.evaluation import accuracy_interval, paired_difference, predictions_table
+from nanoshape_lib.networks.models import IMAGE_PIXELS
+from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles.shapes import Shape, build
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import load_study, provenance, save_results
@@ -32,7 +33,6 @@ from nanoshape_lib.studies import (
     training_images,
     validation_images,
 )
-from nanoshape_lib.training import predict
 
 MASK_RADIUS = 60  # pixels of 1 Å: what is left are the corners and a rim
 AREA_BLUR = 4.0

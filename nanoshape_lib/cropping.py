@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.finding import check
-from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.simulation.imaging import mtf, standardise
 from nanoshape_lib.simulation.optics import Detector
 

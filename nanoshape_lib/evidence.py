@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib.explain import Neighbours, grad_cam
 from nanoshape_lib.matching import Match, best_match
-from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.networks.explanation import Neighbours, grad_cam
+from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis
 from nanoshape_lib.results import load_examples

@@ -18,7 +18,8 @@ from torch import nn
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
-from nanoshape_lib.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import LARGEST_MISFIT_A, Shape
 from nanoshape_lib.paths import data_file
@@ -27,7 +28,6 @@ from nanoshape_lib.simulation.exit_waves import exit_wave, shake
 from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
-from nanoshape_lib.training import predict
 
 FIDELITY = "fast"
 CARBON_BLOCK = 0

@@ -10,7 +10,7 @@ from scipy import fft
 from threadpoolctl import ThreadpoolController
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.film import FIELD_A

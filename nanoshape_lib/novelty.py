@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import entr, softmax
 from torch import Tensor
 
+from nanoshape_lib.networks.features import Views
 from nanoshape_lib.odds_check import OddsCheck, matter_values, shape_values
 from nanoshape_lib.spectral_check import QUANTITIES, SpectralCheck
-from nanoshape_lib.views import Views
 
 NEIGHBOURS = 3
 AXES, NEAR_AXES = 128, 32

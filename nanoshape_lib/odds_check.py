@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nanoshape_lib.networks.features import Views
 from nanoshape_lib.spectral_check import SpectralEstimate
-from nanoshape_lib.views import Views
 
 HIDDEN = (128, 64)
 

@@ -17,7 +17,7 @@ from nanoshape_lib.cropping import crop
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.finding import COLUMNS, check, find
 from nanoshape_lib.images import Micrograph, load
-from nanoshape_lib.models import IMAGE_PIXELS
+from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.scale import settle
 from nanoshape_lib.stacks import display

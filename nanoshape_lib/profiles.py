@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import Architecture
+from nanoshape_lib.networks.models import Architecture
+from nanoshape_lib.networks.training import TrainingConfig
 from nanoshape_lib.paths import NOTEBOOKS
 from nanoshape_lib.simulation.devices import check_device
-from nanoshape_lib.training import TrainingConfig
 
 PROFILES = NOTEBOOKS / "profiles"
 

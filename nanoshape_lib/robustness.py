@@ -14,10 +14,10 @@ from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.generation import Split
 from nanoshape_lib.datasets.images import ImageSet, load_images, save_images
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.evaluation import accuracy_interval, calibration_error, predictions_table
+from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
+from nanoshape_lib.networks.training import predict
 from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, make_images_at
 from nanoshape_lib.studies import evaluate
-from nanoshape_lib.training import predict
 
 # Values of each setting at which the networks are asked, everything else being as in the design.
 SWEEPS: dict[str, tuple[float, ...]] = {
@@ -59,7 +59,7 @@ def kept_images(folder: Path, make: Callable[[], ImageSet]) -> ImageSet:
 
 def folder_beside(store: Store, *words: str) -> Path:
     """Where things are kept beside the store; other words or other code give another folder."""
-    code = code_hash("nanoshape_lib.simulation.ranges", "nanoshape_lib.training")
+    code = code_hash("nanoshape_lib.simulation.ranges", "nanoshape_lib.networks.training")
     key = hashlib.sha256("\0".join((*words, code)).encode()).hexdigest()[:12]
     folder = Path(store.path).parent / f"transfer-{key}"
     folder.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nanoshape_lib.models import IMAGE_PIXELS, convolution_blocks
+from nanoshape_lib.networks.models import IMAGE_PIXELS, convolution_blocks
 
 RINGS, OUTER_RINGS = 64, 83
 HIDDEN = (256, 64)

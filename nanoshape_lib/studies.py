@@ -13,11 +13,11 @@ from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.generation import SPLITS, Split, Store, generate
 from nanoshape_lib.datasets.images import FreshImages, ImageSet, load_images, make_images, save_images
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
-from nanoshape_lib.models import Architecture
+from nanoshape_lib.networks.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
+from nanoshape_lib.networks.models import Architecture
+from nanoshape_lib.networks.training import TrainingConfig, fit, predict
 from nanoshape_lib.paths import GENERATED, read_manifest
 from nanoshape_lib.profiles import Profile, Trainings
-from nanoshape_lib.training import TrainingConfig, fit, predict
 
 ImageSets = dict[str, ImageSet]
 
@@ -61,7 +61,10 @@ def image_sets(profile: Profile, store: Store) -> ImageSets:
 
 def _trained(profile: Profile, kind: str) -> Path:
     """Where networks are kept; other code that forms images or trains gives another folder."""
-    return _folder(profile) / f"{kind}-{_key(code_hash('nanoshape_lib.datasets.images', 'nanoshape_lib.training'))}"
+    return (
+        _folder(profile)
+        / f"{kind}-{_key(code_hash('nanoshape_lib.datasets.images', 'nanoshape_lib.networks.training'))}"
+    )
 
 
 def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
@@ -151,7 +154,7 @@ def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarra
 
 
 def evaluate(model: nn.Module, images: ImageSet, temperature: float = 1.0) -> pd.DataFrame:
-    """Predictions of a network for a set of images; see :func:`nanoshape_lib.evaluation.predictions_table`."""
+    """Predictions of a network for a set of images; see :func:`nanoshape_lib.networks.evaluation.predictions_table`."""
     return predictions_table(images.table, predict(model, images.images), temperature)
 
 
@@ -222,7 +225,7 @@ def architecture_differences(
     -------
     DataFrame
         One row a pair and size: first, second, train_images, trainings, difference (first minus second), and its
-        interval low to high, see :func:`nanoshape_lib.evaluation.training_difference`.
+        interval low to high, see :func:`nanoshape_lib.networks.evaluation.training_difference`.
     """
     rows = []
     for first, second in pairs:

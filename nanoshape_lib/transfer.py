@@ -13,8 +13,9 @@ from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.images import FreshImages, ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import OutOfTime
-from nanoshape_lib.evaluation import fit_temperature
-from nanoshape_lib.models import load_weights, save_weights
+from nanoshape_lib.networks.evaluation import fit_temperature
+from nanoshape_lib.networks.models import load_weights, save_weights
+from nanoshape_lib.networks.training import TrainingConfig, _Run, fit, predict
 from nanoshape_lib.paths import DATA, file_sha256
 from nanoshape_lib.profiles import Profile
 from nanoshape_lib.results import provenance, save_results
@@ -33,7 +34,6 @@ from nanoshape_lib.robustness import (
 )
 from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
 from nanoshape_lib.studies import evaluate, image_set, prepared_store
-from nanoshape_lib.training import TrainingConfig, _Run, fit, predict
 
 START = DATA / "weights" / "cnn6.safetensors"
 BEFORE, AFTER = "cnn6", "cnn6_ranges"
@@ -97,7 +97,7 @@ def fine_tune(
     Returns
     -------
     model, card
-        As of :func:`nanoshape_lib.training.fit`, the card with ``ranges``, ``passes`` and the SHA-256 of ``start``.
+        As of :func:`nanoshape_lib.networks.training.fit`, the card with ``ranges``, ``passes`` and the SHA-256 of ``start``.
 
     Raises
     ------

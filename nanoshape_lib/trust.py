@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from nanoshape_lib.calibration import Trust, load_trust, nonconformity
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.networks.features import look
+from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.novelty import COMPONENTS
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.spectral_check import QUANTITIES
-from nanoshape_lib.views import look
 
 COVERAGES = (0.5, 0.99)
 CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]

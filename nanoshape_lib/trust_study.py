@@ -17,7 +17,6 @@ from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evaluation import calibration_error, predictions_table
 from nanoshape_lib.learned_checks import (
     Sizes,
     exposed_views,
@@ -27,7 +26,9 @@ from nanoshape_lib.learned_checks import (
     short_hash,
     weighed,
 )
-from nanoshape_lib.models import load_weights
+from nanoshape_lib.networks.evaluation import calibration_error, predictions_table
+from nanoshape_lib.networks.features import Views, look
+from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.odds_check import shape_values
 from nanoshape_lib.particles.shapes import Shape
@@ -40,7 +41,6 @@ from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies import prepared_store
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
-from nanoshape_lib.views import Views, look
 
 PIXEL_ERROR = 0.01
 REFERENCES = 100

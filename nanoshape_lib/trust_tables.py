@@ -9,12 +9,12 @@ from tqdm import tqdm
 
 from nanoshape_lib.calibration import SCALING_SHARE, SERIES, Trust, mass_above
 from nanoshape_lib.datasets.images import ImageSet
-from nanoshape_lib.evaluation import accuracy_interval
+from nanoshape_lib.networks.evaluation import accuracy_interval
+from nanoshape_lib.networks.features import Views
 from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.rarity import averaged
 from nanoshape_lib.trust import Judgement, judge
-from nanoshape_lib.views import Views
 
 COVERAGE = 0.95
 DRAWS = 1000

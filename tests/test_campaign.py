@@ -12,7 +12,8 @@ from nanoshape_lib import campaign, studies
 from nanoshape_lib.campaign import shipped_shares
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import load_weights
+from nanoshape_lib.networks.models import load_weights
+from nanoshape_lib.networks.training import predict
 from nanoshape_lib.profiles import FreshTraining, load_profile
 from nanoshape_lib.results import load_examples, load_results
 from nanoshape_lib.studies import (
@@ -22,7 +23,6 @@ from nanoshape_lib.studies import (
     image_sets,
     prepared_store,
 )
-from nanoshape_lib.training import predict
 
 
 @pytest.fixture(scope="module")

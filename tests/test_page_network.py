@@ -21,7 +21,7 @@ from torch import nn
 
 from nanoshape_lib import javascript
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import PlainCNN, build_model, load_weights, save_weights
+from nanoshape_lib.networks.models import PlainCNN, build_model, load_weights, save_weights
 from nanoshape_lib.page.network import RUNTIME, WEIGHTS, export_network, network_asset, runtime_asset
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.results import load_examples

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from nanoshape_lib import javascript
-from nanoshape_lib.models import load_weights
+from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.page.build import SMOKE
 from nanoshape_lib.page.network import WEIGHTS
 from nanoshape_lib.page.waves import stored_waves, unpack

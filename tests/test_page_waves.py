@@ -13,7 +13,7 @@ from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.explorer import power_spectrum
 from nanoshape_lib.figures.explorer import wave_maps
 from nanoshape_lib.knobs import KNOBS
-from nanoshape_lib.models import load_weights
+from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.page.assets import write_asset
 from nanoshape_lib.page.build import PFFFT, SMOKE
 from nanoshape_lib.page.catalogue import knobs, surface, waves_assets

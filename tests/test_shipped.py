@@ -15,11 +15,11 @@ from nanoshape_lib import campaign
 from nanoshape_lib.cli import app
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.generation import generate
-from nanoshape_lib.evaluation import by_particle
-from nanoshape_lib.models import load_weights
+from nanoshape_lib.networks.evaluation import by_particle
+from nanoshape_lib.networks.models import load_weights
+from nanoshape_lib.networks.training import predict
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.results import load_examples, load_results
-from nanoshape_lib.training import predict
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 

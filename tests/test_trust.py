@@ -17,7 +17,8 @@ from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonco
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import PlainCNN, load_weights, save_weights
+from nanoshape_lib.networks.features import look, symmetries
+from nanoshape_lib.networks.models import PlainCNN, load_weights, save_weights
 from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement
 from nanoshape_lib.odds_check import matter_values, shape_values
 from nanoshape_lib.paths import DATA
@@ -35,7 +36,6 @@ from nanoshape_lib.study import STUDIES
 from nanoshape_lib.trust import CLASSES, Classifier
 from nanoshape_lib.trust_study import Sizes, calibration_store, trust_study
 from nanoshape_lib.trust_tables import auroc
-from nanoshape_lib.views import look, symmetries
 from nanoshape_lib.weighing import KINDS, weighed_images
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"

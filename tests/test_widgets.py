@@ -25,7 +25,7 @@ from nanoshape_lib.explorer import (
 from nanoshape_lib.figures import live as pictures
 from nanoshape_lib.figures.explorer import as_grey
 from nanoshape_lib.knobs import KNOBS, PIXEL_SIZES_A, KnobError
-from nanoshape_lib.models import build_model
+from nanoshape_lib.networks.models import build_model
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from nanoshape_lib.evaluation import PROBABILITIES
 from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.figures.orientations import draw_sector, equal_area
+from nanoshape_lib.networks.evaluation import PROBABILITIES
 from nanoshape_lib.particles.orientation import reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 
@@ -27,7 +27,7 @@ def prediction_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> 
     images
         Standardised images (N, pixels, pixels).
     predictions
-        Their rows from :func:`nanoshape_lib.evaluation.predictions_table`.
+        Their rows from :func:`nanoshape_lib.networks.evaluation.predictions_table`.
     text
         The profile's stamp.
 
@@ -52,7 +52,7 @@ def failure_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Fig
     images
         Standardised images (N, pixels, pixels); N may be zero.
     predictions
-        Their rows from :func:`nanoshape_lib.evaluation.predictions_table`.
+        Their rows from :func:`nanoshape_lib.networks.evaluation.predictions_table`.
     text
         The profile's stamp, and how many failures there are.
 
@@ -81,7 +81,7 @@ def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
     Parameters
     ----------
     predictions
-        From :func:`nanoshape_lib.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
+        From :func:`nanoshape_lib.networks.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
     text
         The profile's stamp.
 

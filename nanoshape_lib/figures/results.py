@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
-from nanoshape_lib.models import ARCHITECTURES, Architecture
+from nanoshape_lib.networks.models import ARCHITECTURES, Architecture
 from nanoshape_lib.particles.shapes import Shape
 
 CHANCE = 1 / len(Shape)
@@ -138,7 +138,7 @@ def confusion_grid(matrices: Mapping[str, np.ndarray], text: str) -> Figure:
     Parameters
     ----------
     matrices
-        Shares (5, 5) from :func:`nanoshape_lib.evaluation.confusion_matrix`, by the title of the panel.
+        Shares (5, 5) from :func:`nanoshape_lib.networks.evaluation.confusion_matrix`, by the title of the panel.
     text
         The profile's stamp.
 
@@ -182,7 +182,7 @@ def accuracy_panels(panels: Mapping[str, pd.DataFrame], text: str) -> Figure:
     Parameters
     ----------
     panels
-        Tables from :func:`nanoshape_lib.evaluation.accuracy_by`, by the label of the horizontal axis.
+        Tables from :func:`nanoshape_lib.networks.evaluation.accuracy_by`, by the label of the horizontal axis.
     text
         The profile's stamp.
 
@@ -213,7 +213,7 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure
     Parameters
     ----------
     curves
-        Tables from :func:`nanoshape_lib.evaluation.reliability`, by the entry of the legend.
+        Tables from :func:`nanoshape_lib.networks.evaluation.reliability`, by the entry of the legend.
     text
         The profile's stamp.
 
@@ -246,7 +246,7 @@ def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figur
     Parameters
     ----------
     history
-        Result of :func:`nanoshape_lib.training.history_table`.
+        Result of :func:`nanoshape_lib.networks.training.history_table`.
     best_epoch
         The epoch whose weights are kept.
     text

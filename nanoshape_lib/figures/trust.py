@@ -156,7 +156,7 @@ def evidence(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], text: 
     images
         (N, h, w).
     maps
-        From :func:`nanoshape_lib.explain.grad_cam`, (N, h, w), between 0 and 1.
+        From :func:`nanoshape_lib.networks.explanation.grad_cam`, (N, h, w), between 0 and 1.
     titles
         What stands above each pair.
     text

@@ -12,7 +12,7 @@ from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.javascript import MODULES
 from nanoshape_lib.knobs import KNOBS
-from nanoshape_lib.models import IMAGE_PIXELS, PlainCNN, load_weights
+from nanoshape_lib.networks.models import IMAGE_PIXELS, PlainCNN, load_weights
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA

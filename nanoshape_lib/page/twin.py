@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from nanoshape_lib.figures.explorer import images_with_outputs, signed
-from nanoshape_lib.models import load_weights
+from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.page.network import WEIGHTS
 from nanoshape_lib.page.waves import StoredWave, unpack
 from nanoshape_lib.simulation.exit_waves import wave_pixels

@@ -33,7 +33,8 @@ from nanoshape_lib.datasets.generation import cost, generate, make_record
 from nanoshape_lib.datasets.images import make_images, make_pass
 from nanoshape_lib.datasets.schema import chunk_file, chunks
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.models import build_model
+from nanoshape_lib.networks.models import build_model
+from nanoshape_lib.networks.training import _forward
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.profiles import load_profile
@@ -43,7 +44,6 @@ from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, f
 from nanoshape_lib.simulation.film import FIELD_A, Scene
 from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_pixels, intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice
-from nanoshape_lib.training import _forward
 
 BATCH = 64
 GIBIBYTE = 2**30

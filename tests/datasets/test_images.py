@@ -6,7 +6,7 @@ import torch
 
 from nanoshape_lib.datasets.images import FreshImages, make_pass
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.training import TrainingConfig, fit
+from nanoshape_lib.networks.training import TrainingConfig, fit
 
 
 def test_a_pass_depends_on_its_number_alone_and_no_two_are_alike(tiny_store):

@@ -9,8 +9,8 @@ from torch.nn.functional import cosine_similarity
 
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import IMAGE_PIXELS
-from nanoshape_lib.views import look
+from nanoshape_lib.networks.features import look
+from nanoshape_lib.networks.models import IMAGE_PIXELS
 
 CELLS = 16
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import (
+from nanoshape_lib.networks.models import (
     ARCHITECTURES,
     PlainCNN,
     build_model,

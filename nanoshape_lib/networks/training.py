@@ -15,7 +15,7 @@ from tqdm import trange
 
 from nanoshape_lib.datasets.images import FreshImages, ImageSet
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.models import (
+from nanoshape_lib.networks.models import (
     Architecture,
     build_model,
     count_parameters,

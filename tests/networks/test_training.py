@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from nanoshape_lib import training
 from nanoshape_lib.datasets.images import ImageSet, save_images
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.models import load_weights
-from nanoshape_lib.training import TrainingConfig, fit, history_table, predict, symmetry_augment
+from nanoshape_lib.networks import training
+from nanoshape_lib.networks.models import load_weights
+from nanoshape_lib.networks.training import TrainingConfig, fit, history_table, predict, symmetry_augment
 
 
 def stripes(n, seed, shuffled=False):
@@ -94,7 +94,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(sets, tmp_path, monk
 
 TOGETHER = """
 import torch
-from nanoshape_lib import training
+from nanoshape_lib.networks import training
 from nanoshape_lib.datasets.images import load_images
 
 torch.set_num_threads(1)

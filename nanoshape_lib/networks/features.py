@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.models import PlainCNN, low_precision
+from nanoshape_lib.networks.models import PlainCNN, low_precision
 
 BATCH = 4
 

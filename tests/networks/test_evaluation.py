@@ -7,7 +7,7 @@ from scipy.special import softmax
 from scipy.stats import norm
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evaluation import (
+from nanoshape_lib.networks.evaluation import (
     PROBABILITIES,
     accuracy_by,
     accuracy_interval,
