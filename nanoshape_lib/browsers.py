@@ -6,12 +6,12 @@ import ipywidgets
 import numpy as np
 
 from nanoshape_lib.browsing import BrowserModel, Cell, ConfusionModel, sector_points
-from nanoshape_lib.figures import live
-from nanoshape_lib.figures._style import SHAPE_COLORS
-from nanoshape_lib.figures.explorer import SHORT, signed
+from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.networks.evaluation import BEAM, PROBABILITIES
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.widget_parts import MATRIX, OURS, POINTS, shared, style, wrapping
+from nanoshape_lib.widgets import live
+from nanoshape_lib.widgets.drawing import SHORT, signed
 
 PICTURES_SHOWN = 24
 CROWD = 40

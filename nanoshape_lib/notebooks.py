@@ -16,7 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from nanoshape_lib.datasets.fingerprint import files_hash, source_files
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures._style import FILES
+from nanoshape_lib.figures.style import FILES
 from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT
 
 PROFILES = NOTEBOOKS / "profiles"

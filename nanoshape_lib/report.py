@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.evidence import Evidence
-from nanoshape_lib.figures.live import embedded, enlarged, picture
 from nanoshape_lib.figures.micrographs import overview
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis, predictions
 from nanoshape_lib.trust import CLASSES
+from nanoshape_lib.widgets.live import embedded, enlarged, picture
 
 TABLE, PAGE = "predictions.csv", "index.html"
 PICTURE_PIXELS = 160

@@ -21,11 +21,11 @@ from nanoshape_lib.explorer import (
     shipped_classifier,
     turn_knobs,
 )
-from nanoshape_lib.figures import explorer as draw
-from nanoshape_lib.figures import live
 from nanoshape_lib.knobs import FILM_LABEL, KNOBS, KnobError
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, Control, number_control, shared, style, wrapping
+from nanoshape_lib.widgets import drawing as draw
+from nanoshape_lib.widgets import live
 
 FRAME_PIXELS = 580
 

@@ -13,11 +13,11 @@ from nanoshape_lib.browsing import BrowserModel, ConfusionModel, sector_points
 from nanoshape_lib.campaign import shipped_predictions
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.live import sector_place, shares
 from nanoshape_lib.networks.evaluation import confusion_matrix, predictions_table
 from nanoshape_lib.particles.orientation import random_rotations, symmetry_group
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.results import load_examples
+from nanoshape_lib.widgets.live import sector_place, shares
 
 
 @pytest.fixture(scope="module")

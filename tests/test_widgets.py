@@ -22,8 +22,6 @@ from nanoshape_lib.explorer import (
     power_spectrum,
     shipped_classifier,
 )
-from nanoshape_lib.figures import live as pictures
-from nanoshape_lib.figures.explorer import as_grey
 from nanoshape_lib.knobs import KNOBS, PIXEL_SIZES_A, KnobError
 from nanoshape_lib.networks.models import build_model
 from nanoshape_lib.particles.shapes import Shape
@@ -31,6 +29,8 @@ from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.widget_parts import STALE
 from nanoshape_lib.widgets import Explorer, focal_stack
+from nanoshape_lib.widgets import live as pictures
+from nanoshape_lib.widgets.drawing import as_grey
 
 CUBE = {"shape": "cube", "size_A": 40, "film": False}
 NEW_INSTRUMENTS = {

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.figures.orientations import draw_sector, equal_area
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.networks.evaluation import PROBABILITIES
 from nanoshape_lib.particles.orientation import reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nanoshape_lib.evidence import Evidence
-from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.figures.style import INK, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 

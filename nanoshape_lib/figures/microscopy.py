@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.film import FIELD_A, Scene
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer

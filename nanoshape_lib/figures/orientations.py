@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
-from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.figures.structures import LIGHT, blank, outward_normal, shade
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.particles.orientation import axis_angle, euler, sector_corners
 from nanoshape_lib.particles.shapes import Shape, facets
 

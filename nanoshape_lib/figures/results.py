@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
-from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
+from nanoshape_lib.figures.style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.networks.models import ARCHITECTURES, Architecture
 from nanoshape_lib.particles.shapes import Shape
 

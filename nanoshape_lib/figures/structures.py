@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, SHAPE_MARKERS, styled
+from nanoshape_lib.figures.style import INK, QUIET, SHAPE_COLORS, SHAPE_MARKERS, styled
 from nanoshape_lib.particles.orientation import axis_angle
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, available_sizes, facets
 

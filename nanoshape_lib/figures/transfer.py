@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from nanoshape_lib.figures._style import PALE, QUIET, stamp, styled
+from nanoshape_lib.figures.style import PALE, QUIET, stamp, styled
 from nanoshape_lib.particles.shapes import Shape
 
 # Title, unit and factor from the table's unit.

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy.spatial import cKDTree
 
-from nanoshape_lib.figures._style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.figures.structures import GALLERY_VIEW, blank, shade
+from nanoshape_lib.figures.style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A
 
 TOGETHER, FIRST = "all together", "#4b2991"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nanoshape_lib.figures._style import SHAPE_COLORS
 from nanoshape_lib.figures.structures import outward_normal
+from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.page.waves import StoredWave, stored_waves

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 
-from nanoshape_lib.figures.explorer import images_with_outputs, signed
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.page.network import WEIGHTS
 from nanoshape_lib.page.waves import StoredWave, unpack
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.widgets.drawing import images_with_outputs, signed
 
 DEFOCI_A = (-280.0, -200.0, -120.0, -40.0, 40.0, 120.0, 200.0, 280.0)
 COLUMNS = 4

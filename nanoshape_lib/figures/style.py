@@ -8,7 +8,7 @@ from typing import ParamSpec
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from nanoshape_lib.figures._data import figure_files
+from nanoshape_lib.figures.data import figure_files
 from nanoshape_lib.particles.shapes import Shape
 
 # The type under which a notebook keeps a figure's files beside its picture.

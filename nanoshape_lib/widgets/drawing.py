@@ -11,8 +11,8 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
 from nanoshape_lib.explorer import ExplorerModel, Simulated, power_spectrum
-from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.figures.structures import blank, draw_atoms
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation.film import CONTACT_A, FIELD_A
 from nanoshape_lib.simulation.imaging import phase_transfer

@@ -13,14 +13,14 @@ from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw
 
 from nanoshape_lib.explorer import ExplorerModel, Simulated, power_spectrum
-from nanoshape_lib.figures._style import SHAPE_COLORS
-from nanoshape_lib.figures.explorer import ENVELOPE, GOLD_111_A, SIDE_VIEW, TRANSFER, as_grey, signed, wave_maps
 from nanoshape_lib.figures.orientations import equal_area
 from nanoshape_lib.figures.structures import LIGHT
+from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
+from nanoshape_lib.widgets.drawing import ENVELOPE, GOLD_111_A, SIDE_VIEW, TRANSFER, as_grey, signed, wave_maps
 
 SCREEN_PIXELS = 384
 BALL_PIXELS = 320
