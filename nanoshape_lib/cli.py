@@ -246,7 +246,7 @@ def predict(
 
     READER.start()
     from nanoshape_lib import prediction
-    from nanoshape_lib.trust import Classifier
+    from nanoshape_lib.trust.classifier import Classifier
 
     chosen = weights or [prediction.WEIGHTS]
     classifier = Classifier(chosen, coverage)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from nanoshape_lib.scale import PixelSize
-from nanoshape_lib.spectral_check import QUANTITIES
-from nanoshape_lib.trust import DEVIATIONS, SHOWN, USUAL
+from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, USUAL
+from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 SYSTEMATIC = np.array([0.005, 0.005, 0.02])
 """Relative uncertainties that no number of particles lessens, seen on 40 simulated micrographs of gold."""
@@ -28,7 +28,7 @@ SENTENCES = {
 
 
 class Consensus(NamedTuple):
-    """Of :data:`nanoshape_lib.spectral_check.QUANTITIES`: logarithms over what is usual (3,), and their uncertainties.
+    """Of :data:`nanoshape_lib.trust.spectral_check.QUANTITIES`: logarithms over what is usual (3,), and their uncertainties.
 
     Usual are the pixel size that was given and the lattice constant and atomic number of gold. ``ring`` says that the
     lattice is told by rings.
@@ -50,7 +50,7 @@ def consensus(table: pd.DataFrame, pixel_size_A: float, ring: PixelSize | None =
     Parameters
     ----------
     table
-        One row a particle, with the columns ``shown_`` of :meth:`nanoshape_lib.trust.Classifier.classify`.
+        One row a particle, with the columns ``shown_`` of :meth:`nanoshape_lib.trust.classifier.Classifier.classify`.
     pixel_size_A
         The pixel size [Å] at which the particles were cut out.
     ring

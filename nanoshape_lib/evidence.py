@@ -15,7 +15,7 @@ from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis
 from nanoshape_lib.results import load_examples
-from nanoshape_lib.trust import CLASSES, Classifier
+from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 REFERENCE = "reference_images"
 """Shipped images of training particles, equally many of each shape, at settings drawn from ranges."""

@@ -8,7 +8,7 @@ import pandas as pd
 from nanoshape_lib.consensus import consensus, sentences
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
 from nanoshape_lib.scale import PixelSize, check
-from nanoshape_lib.spectral_check import QUANTITIES
+from nanoshape_lib.trust.spectral_check import QUANTITIES
 from nanoshape_lib.trust_tables import auroc
 
 COUNTS = (1, 2, 4, 8)

@@ -16,7 +16,6 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from nanoshape_lib.calibration import trust_file
 from nanoshape_lib.cleaning import clean
 from nanoshape_lib.cropping import crop
 from nanoshape_lib.datasets.fingerprint import code_hash
@@ -27,7 +26,8 @@ from nanoshape_lib.results import RESULTS, hardware, load_results, save_results
 from nanoshape_lib.scale import NoLattice, estimate_pixel_size
 from nanoshape_lib.simulation.field import Micrograph, MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Detector, Microscope
-from nanoshape_lib.trust import DEVIATIONS, SHOWN, Classifier
+from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
+from nanoshape_lib.trust.conformal import trust_file
 
 NAME = "micrographs"
 METALS, METALS_NAME, METALS_SEED = ("Au", "Pt", "Pd", "Cu"), "metals", 5000
@@ -89,7 +89,7 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
     DataFrame
         One row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a box
         that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
-        ``known``, ``ood_score`` and the columns ``shown_`` of :meth:`nanoshape_lib.trust.Classifier.classify`.
+        ``known``, ``ood_score`` and the columns ``shown_`` of :meth:`nanoshape_lib.trust.classifier.Classifier.classify`.
     """
     image, pixel_A, truth = micrograph
     boxes = find(image, pixel_A)

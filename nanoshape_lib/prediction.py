@@ -21,7 +21,7 @@ from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.scale import settle
 from nanoshape_lib.stacks import display
-from nanoshape_lib.trust import Classifier
+from nanoshape_lib.trust.classifier import Classifier
 
 WEIGHTS = DATA / "weights" / "cnn6_ranges.safetensors"
 """The six-block network trained on with ranges of the microscope's settings."""
@@ -42,7 +42,7 @@ class Analysis:
     table
         One row for each of the G particles that the edge does not cut: ``particle`` (from 1), ``row`` and ``column``
         of its centre [pixels], ``diameter_A``, and the columns of
-        :meth:`nanoshape_lib.trust.Classifier.classify` from ``images`` on.
+        :meth:`nanoshape_lib.trust.classifier.Classifier.classify` from ``images`` on.
     """
 
     micrograph: Micrograph

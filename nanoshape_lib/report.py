@@ -16,7 +16,7 @@ from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures.micrographs import overview
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import Analysis, predictions
-from nanoshape_lib.trust import CLASSES
+from nanoshape_lib.trust.classifier import CLASSES
 from nanoshape_lib.widgets.live import embedded, enlarged, picture
 
 TABLE, PAGE = "predictions.csv", "index.html"

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from scipy.stats import binomtest
 
-from nanoshape_lib.calibration import trust_file
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.datasets.fingerprint import code_hash
@@ -22,7 +21,8 @@ from nanoshape_lib.results import hardware, save_results
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.trust import Classifier
+from nanoshape_lib.trust.classifier import Classifier
+from nanoshape_lib.trust.conformal import trust_file
 from nanoshape_lib.trust_study import PIXEL_ERROR
 
 SPECIMENS: dict[str, tuple[float, ...]] = {
@@ -57,7 +57,7 @@ def specimen_study(
     """What networks say of particles of other temperatures and strains, and of particles on thinner and thicker films.
 
     Particles, orientations, places and settings are the same for every specimen; only one quantity differs from the
-    usual at a time. Networks look as :class:`~nanoshape_lib.trust.Classifier` does.
+    usual at a time. Networks look as :class:`~nanoshape_lib.trust.classifier.Classifier` does.
 
     Parameters
     ----------

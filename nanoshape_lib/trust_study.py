@@ -8,8 +8,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib import strangers
-from nanoshape_lib.calibration import calibrate, save_trust
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDesign
 from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.datasets.fingerprint import code_hash
@@ -17,7 +15,20 @@ from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.learned_checks import (
+from nanoshape_lib.networks.evaluation import calibration_error, predictions_table
+from nanoshape_lib.networks.features import Views, look
+from nanoshape_lib.networks.models import load_weights
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.structure_factor import share_in_phase
+from nanoshape_lib.paths import GENERATED, file_sha256
+from nanoshape_lib.profiles import Profile
+from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
+from nanoshape_lib.simulation.film import BLOCKS
+from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.studies import prepared_store
+from nanoshape_lib.trust import ood_kinds
+from nanoshape_lib.trust.conformal import calibrate, save_trust
+from nanoshape_lib.trust.fitting import (
     Sizes,
     exposed_views,
     kept,
@@ -26,20 +37,9 @@ from nanoshape_lib.learned_checks import (
     short_hash,
     weighed,
 )
-from nanoshape_lib.networks.evaluation import calibration_error, predictions_table
-from nanoshape_lib.networks.features import Views, look
-from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.novelty import COMPONENTS, Novelty
-from nanoshape_lib.odds_check import shape_values
-from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.particles.structure_factor import share_in_phase
-from nanoshape_lib.paths import GENERATED, file_sha256
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
-from nanoshape_lib.shape_training import fit_odds
-from nanoshape_lib.simulation.film import BLOCKS
-from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.studies import prepared_store
+from nanoshape_lib.trust.ood import COMPONENTS, Novelty
+from nanoshape_lib.trust.outlier_exposure import shape_values
+from nanoshape_lib.trust.outlier_training import fit_odds
 from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 
 PIXEL_ERROR = 0.01
@@ -87,7 +87,7 @@ def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
     """Strangers of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
     groups = seen.images.table["group"].to_numpy()
     shares = [
-        share_in_phase(strangers.make_scene(kind, design, index).particle.positions)
+        share_in_phase(ood_kinds.make_scene(kind, design, index).particle.positions)
         for index in tqdm(np.unique(groups), desc=f"fringes, {kind}", unit="particle")
     ]
     shown = np.array(shares)[groups] > FRINGES
@@ -139,11 +139,14 @@ def trust_study(
     def kept_in(name: str, inputs: str, *modules: str) -> Path:
         return cache / f"{name}-{short_hash(code_hash(*modules) + inputs)}"
 
-    shared = kept_in("waves", asked, "nanoshape_lib.strained", "nanoshape_lib.shape_training")
+    shared = kept_in("waves", asked, "nanoshape_lib.trust.strained", "nanoshape_lib.trust.outlier_training")
     own = kept_in(
-        f"{weights.stem}-{digest[:12]}", drawn, "nanoshape_lib.shape_training", "nanoshape_lib.check_training"
+        f"{weights.stem}-{digest[:12]}",
+        drawn,
+        "nanoshape_lib.trust.outlier_training",
+        "nanoshape_lib.trust.spectral_training",
     )
-    checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.check_training")
+    checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.trust.spectral_training")
 
     def seen(name: str, images: ImageSet) -> Seen:
         views = kept(
@@ -165,11 +168,11 @@ def trust_study(
     kinds = {
         kind: seen(
             kind,
-            strangers.make_images(
-                kind, *strangers.make_waves(kind, design, sizes.strangers, shared), design, series, draw
+            ood_kinds.make_images(
+                kind, *ood_kinds.make_waves(kind, design, sizes.strangers, shared), design, series, draw
             ),
         )
-        for kind in strangers.KINDS
+        for kind in ood_kinds.KINDS
     }
 
     check, check_hardware = learned_spectral_check(store.design, draw, sizes, shared, checked, device)

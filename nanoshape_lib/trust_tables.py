@@ -7,14 +7,14 @@ import pandas as pd
 from scipy.special import logsumexp, softmax
 from tqdm import tqdm
 
-from nanoshape_lib.calibration import SCALING_SHARE, SERIES, Trust, mass_above
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.networks.evaluation import accuracy_interval
 from nanoshape_lib.networks.features import Views
-from nanoshape_lib.novelty import COMPONENTS, Novelty
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.rarity import averaged
-from nanoshape_lib.trust import Judgement, judge
+from nanoshape_lib.trust.classifier import Judgement, judge
+from nanoshape_lib.trust.conformal import SCALING_SHARE, SERIES, Trust, mass_above
+from nanoshape_lib.trust.ood import COMPONENTS, Novelty
+from nanoshape_lib.trust.rarity import averaged
 
 COVERAGE = 0.95
 DRAWS = 1000

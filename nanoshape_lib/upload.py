@@ -14,7 +14,7 @@ from nanoshape_lib.evidence import Explainer
 from nanoshape_lib.prediction import WEIGHTS, analyse
 from nanoshape_lib.readers import FORMATS
 from nanoshape_lib.report import STYLE, section
-from nanoshape_lib.trust import Classifier
+from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, style
 
 

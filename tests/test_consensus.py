@@ -13,7 +13,7 @@ from nanoshape_lib.prediction import WEIGHTS, analyse
 from nanoshape_lib.results import load_results
 from nanoshape_lib.scale import NoLattice, PixelSize, estimate_pixel_size
 from nanoshape_lib.simulation.field import _scenes, place
-from nanoshape_lib.trust import DEVIATIONS, SHOWN, USUAL, Classifier
+from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, USUAL, Classifier
 
 RING = PixelSize(0.52, 0.003, {})
 

@@ -12,7 +12,7 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import WEIGHTS, Analysis
 from nanoshape_lib.report import write_report
 from nanoshape_lib.results import load_examples
-from nanoshape_lib.trust import CLASSES, Classifier
+from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 ROWS = [0, 7, 13]
 

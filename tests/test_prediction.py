@@ -20,7 +20,7 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.prediction import WEIGHTS, analyse, analyse_all, predictions
 from nanoshape_lib.report import summary, write_report
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.trust import CLASSES, Classifier
+from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 
 @pytest.fixture(scope="module")

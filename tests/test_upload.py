@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanoshape_lib.prediction import WEIGHTS
-from nanoshape_lib.trust import Classifier
+from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.upload import Upload
 
 

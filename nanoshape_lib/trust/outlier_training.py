@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw, expose
-from nanoshape_lib.odds_check import OddsCheck
 from nanoshape_lib.particles.decoys import OTHERS, known
 from nanoshape_lib.simulation.devices import on_all_cores
-from nanoshape_lib.strangers import turned_wave
+from nanoshape_lib.trust.ood_kinds import turned_wave
+from nanoshape_lib.trust.outlier_exposure import OddsCheck
 
 EPOCHS, STEP_IMAGES, RATE = 25, 256, 1e-3
 EXPOSED = ("known", *OTHERS)

@@ -11,14 +11,14 @@ from ase.data import atomic_numbers
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from nanoshape_lib.calibration import Trust, load_trust, nonconformity
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.features import look
 from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
-from nanoshape_lib.novelty import COMPONENTS
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.spectral_check import QUANTITIES
+from nanoshape_lib.trust.conformal import Trust, load_trust, nonconformity
+from nanoshape_lib.trust.ood import COMPONENTS
+from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 COVERAGES = (0.5, 0.99)
 CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]
@@ -50,11 +50,11 @@ class Judgement:
     probabilities
         (G, 5), each row summing to one.
     strangeness
-        (G,), see :meth:`nanoshape_lib.rarity.Rarity.score`.
+        (G,), see :meth:`nanoshape_lib.trust.rarity.Rarity.score`.
     members
         Whether each shape is in the set (G, 5); a particle with none is refused.
     parts
-        What each component of :class:`nanoshape_lib.novelty.Novelty` adds to the square of that (G, 9).
+        What each component of :class:`nanoshape_lib.trust.ood.Novelty` adds to the square of that (G, 9).
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
     deviations

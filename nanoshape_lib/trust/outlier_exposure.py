@@ -1,7 +1,7 @@
 """Whether a particle is like the five shapes at all, and whether it is of gold: regressions on what its image shows.
 
 Each learns from known particles and from others (outlier exposure, Hendrycks, Mazeika & Dietterich 2019): that of the
-shape from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from :mod:`nanoshape_lib.strained` ones.
+shape from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from :mod:`nanoshape_lib.trust.strained` ones.
 None of the strangers that they are tested on is among these.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoshape_lib.networks.features import Views
-from nanoshape_lib.spectral_check import SpectralEstimate
+from nanoshape_lib.trust.spectral_check import SpectralEstimate
 
 HIDDEN = (128, 64)
 

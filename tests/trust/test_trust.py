@@ -11,32 +11,32 @@ from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
-from nanoshape_lib import check_training, strangers
 from nanoshape_lib import trust_study as trust_study_module
-from nanoshape_lib.calibration import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.features import look, symmetries
 from nanoshape_lib.networks.models import PlainCNN, load_weights, save_weights
-from nanoshape_lib.novelty import Gaussian, Neighbourhood, disagreement
-from nanoshape_lib.odds_check import matter_values, shape_values
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.rarity import Rarity, Tail, fit_weights
 from nanoshape_lib.results import load_examples, load_results
-from nanoshape_lib.shape_training import ExposedWaves, exposed_images, exposed_waves, fit_odds
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.spectral_check import SpectralCheck, spectra
-from nanoshape_lib.strained import StrainedWaves, strained_waves
 from nanoshape_lib.study import STUDIES
-from nanoshape_lib.trust import CLASSES, Classifier
+from nanoshape_lib.trust import ood_kinds, spectral_training
+from nanoshape_lib.trust.classifier import CLASSES, Classifier
+from nanoshape_lib.trust.conformal import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
+from nanoshape_lib.trust.ood import Gaussian, Neighbourhood, disagreement
+from nanoshape_lib.trust.outlier_exposure import matter_values, shape_values
+from nanoshape_lib.trust.outlier_training import ExposedWaves, exposed_images, exposed_waves, fit_odds
+from nanoshape_lib.trust.rarity import Rarity, Tail, fit_weights
+from nanoshape_lib.trust.spectral_check import SpectralCheck, spectra
+from nanoshape_lib.trust.strained import StrainedWaves, strained_waves
+from nanoshape_lib.trust.weighing import KINDS, weighed_images
 from nanoshape_lib.trust_study import Sizes, calibration_store, trust_study
 from nanoshape_lib.trust_tables import auroc
-from nanoshape_lib.weighing import KINDS, weighed_images
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 
@@ -216,9 +216,9 @@ def test_spectra_hold_pixel_size_lattice_and_contrast(drawings):
 
 def test_the_check_learns_contrast_from_few_images_and_how_little_it_knows_of_the_rest(drawings, monkeypatch):
     images, truth = drawings
-    monkeypatch.setattr(check_training, "STEP_IMAGES", 16)
-    given = check_training.StrainedImages(images[:256].numpy(), spectra(images[:256]), truth[:256])
-    found = check_training.fit_check(given, epochs=4).estimate(images[700:])
+    monkeypatch.setattr(spectral_training, "STEP_IMAGES", 16)
+    given = spectral_training.StrainedImages(images[:256].numpy(), spectra(images[:256]), truth[:256])
+    found = spectral_training.fit_check(given, epochs=4).estimate(images[700:])
     assert _correlations(found.logarithms, truth[700:])[2] > 0.8
     assert (np.abs(found.logarithms - truth[700:]) < 2 * found.deviations).mean() > 0.85
 
@@ -227,7 +227,7 @@ def test_the_check_learns_contrast_from_few_images_and_how_little_it_knows_of_th
 def test_the_shipped_check_reads_off_the_pixel_size(name):
     design, rng = load_profile("paper").dataset, np.random.default_rng(0)
     check, found = load_trust(DATA / f"weights/{name}.safetensors").novelty.spectral_check, {}
-    scenes = [strangers.make_scene("known", design, index) for index in range(4)]
+    scenes = [ood_kinds.make_scene("known", design, index) for index in range(4)]
     waves = [exit_wave(scene, design.microscope, design.fidelity) for scene in scenes]
     for pixels in (112, 128, 144):
         images = torch.cat([expose(wave, as_designed(design)(4, rng), design, rng, pixels) for wave in waves])
@@ -393,7 +393,7 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
 ):
     weights = tmp_path / "net.safetensors"
     save_weights(PlainCNN(4).eval(), {"architecture": "cnn4"}, weights)
-    monkeypatch.setattr(strangers, "KINDS", {name: strangers.KINDS[name] for name in ("known", "platinum")})
+    monkeypatch.setattr(ood_kinds, "KINDS", {name: ood_kinds.KINDS[name] for name in ("known", "platinum")})
     sizes = Sizes(known=15, held=5, test=5, strangers=3, exposed=8, series=2, check=6, epochs=2, weighed=6, matter=5)
     novelty, coverage = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     assert novelty["auroc"].between(0, 1).all()
@@ -403,7 +403,7 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     assert len(table) == len(novelty) and origin["sizes"]["check"] == 6
     assert Classifier(weights).classify(torch.randn(1, 128, 128))["known"].isin([True, False]).all()
     monkeypatch.setattr("nanoshape_lib.trust_study.look", None)
-    monkeypatch.setattr(strangers, "exit_wave", None)
+    monkeypatch.setattr(ood_kinds, "exit_wave", None)
     again, _ = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     pd.testing.assert_frame_equal(again, novelty)
     assert isinstance(load_trust(weights).novelty.spectral_check, SpectralCheck)

@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nanoshape_lib.check_training import CAMERAS
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw, expose
 from nanoshape_lib.datasets.images import ImageSet
-from nanoshape_lib.shape_training import EXPOSED, ExposedWaves
 from nanoshape_lib.simulation.devices import on_all_cores
-from nanoshape_lib.strained import StrainedWaves
+from nanoshape_lib.trust.outlier_training import EXPOSED, ExposedWaves
+from nanoshape_lib.trust.spectral_training import CAMERAS
+from nanoshape_lib.trust.strained import StrainedWaves
 
 KINDS = (*EXPOSED, "another element", "another lattice constant", "another pixel size")
 

@@ -7,7 +7,6 @@ from ase import Atoms
 from ase.cluster import Decahedron
 from scipy.spatial import ConvexHull, cKDTree
 
-from nanoshape_lib import strangers
 from nanoshape_lib.datasets.design import EDGE_A
 from nanoshape_lib.datasets.exposures import as_designed
 from nanoshape_lib.errors import NanoshapeError
@@ -26,6 +25,7 @@ from nanoshape_lib.particles.shapes import (
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.ranges import centre, form_at
+from nanoshape_lib.trust import ood_kinds
 
 SIZES = (40, 55, 75)
 BUILDERS = (
@@ -189,46 +189,46 @@ def test_other_metals_have_their_own_lattice(symbol, lattice_A, rng):
 
 
 def test_scenes_depend_on_seed_kind_and_index_alone_and_leave_the_films_of_the_training(tiny_design):
-    first, again = (strangers.make_scene("sphere", tiny_design, 2) for _ in range(2))
+    first, again = (ood_kinds.make_scene("sphere", tiny_design, 2) for _ in range(2))
     assert (first.particle.positions == again.particle.positions).all() and first.film == again.film
     others = [
-        strangers.make_scene("sphere", tiny_design, 3),
-        strangers.make_scene("rod", tiny_design, 2),
-        strangers.make_scene("sphere", tiny_design.model_copy(update={"seed": 8}), 2),
+        ood_kinds.make_scene("sphere", tiny_design, 3),
+        ood_kinds.make_scene("rod", tiny_design, 2),
+        ood_kinds.make_scene("sphere", tiny_design.model_copy(update={"seed": 8}), 2),
     ]
     assert all(len(each.particle) != len(first.particle) or each.film != first.film for each in others)
-    assert {strangers.make_scene("bare carbon", tiny_design, i).film.block for i in range(4)} == {2}
+    assert {ood_kinds.make_scene("bare carbon", tiny_design, i).film.block for i in range(4)} == {2}
     with pytest.raises(NanoshapeError, match="kind is 'brick', but must be one of known, bare carbon"):
-        strangers.make_scene("brick", tiny_design, 0)
+        ood_kinds.make_scene("brick", tiny_design, 0)
 
 
 @pytest.fixture(scope="module")
 def known_waves(tiny_design, tmp_path_factory):
-    return strangers.make_waves("known", tiny_design, 2, tmp_path_factory.mktemp("waves"))
+    return ood_kinds.make_waves("known", tiny_design, 2, tmp_path_factory.mktemp("waves"))
 
 
 def test_waves_are_kept_and_read_again(tiny_design, tmp_path, monkeypatch):
-    first, table = strangers.make_waves("bare carbon", tiny_design, 1, tmp_path)
+    first, table = ood_kinds.make_waves("bare carbon", tiny_design, 1, tmp_path)
     assert table["label"].tolist() == [-1] and np.abs(np.abs(first) ** 2).mean() == pytest.approx(1, abs=0.02)
-    monkeypatch.setattr(strangers, "exit_wave", None)
-    again, _ = strangers.make_waves("bare carbon", tiny_design, 1, tmp_path)
+    monkeypatch.setattr(ood_kinds, "exit_wave", None)
+    again, _ = ood_kinds.make_waves("bare carbon", tiny_design, 1, tmp_path)
     assert (first == again).all()
     assert np.abs(first).std() < 0.2 and table["size_A"].isna().all()
 
 
 def test_a_kind_changes_the_settings_that_make_it_and_no_other(tiny_design):
     rng, setting = np.random.default_rng(0), centre(tiny_design, 20.0)
-    assert strangers.find("known").change(3, setting, rng) == setting
-    far = [strangers.find("defocus ±500 Å").change(number, setting, rng).defocus_A for number in range(5)]
+    assert ood_kinds.find("known").change(3, setting, rng) == setting
+    far = [ood_kinds.find("defocus ±500 Å").change(number, setting, rng).defocus_A for number in range(5)]
     assert far == [-525, -475, 475, 525, -525]
-    twofold = strangers.find("astigmatism 100 Å").change(0, setting, rng)
+    twofold = ood_kinds.find("astigmatism 100 Å").change(0, setting, rng)
     assert twofold.astigmatism_A == 100 and 0 <= twofold.astigmatism_deg < 180
     assert twofold.model_copy(update={"astigmatism_A": 0.0, "astigmatism_deg": 0.0}) == setting
 
 
 def test_one_of_the_five_imaged_as_usual_is_the_ordinary_image(tiny_design, known_waves):
     waves, table = known_waves
-    images = strangers.make_images("known", waves, table, tiny_design, 3, as_designed(tiny_design))
+    images = ood_kinds.make_images("known", waves, table, tiny_design, 3, as_designed(tiny_design))
     assert images.images.shape == (6, 128, 128) and sorted(images.table["defocus_A"][:3]) == [-70, 10, 90]
     seen = torch.as_tensor(waves[0]).expand(3, -1, -1)
     at = torch.as_tensor(images.table["defocus_A"].to_numpy(copy=True)[:3], dtype=torch.float32)
@@ -250,7 +250,7 @@ def radius(image):
 def test_a_wrong_pixel_size_scales_the_particle(tiny_design, known_waves):
     (waves, table), draw = known_waves, as_designed(tiny_design)
     usual, small, large = (
-        np.mean([radius(image) for image in strangers.make_images(kind, waves, table, tiny_design, 3, draw).images])
+        np.mean([radius(image) for image in ood_kinds.make_images(kind, waves, table, tiny_design, 3, draw).images])
         for kind in ("known", "pixel 1.21 Å", "pixel 0.80 Å")
     )
     assert small / usual == pytest.approx(106 / 128, abs=0.06)
@@ -262,10 +262,10 @@ def test_a_low_dose_is_noisier_by_the_root_of_its_ratio(tiny_design, known_waves
     _, table = known_waves
     empty, draw = np.ones((2, 256, 256), np.complex64), as_designed(tiny_design)
     bright = tiny_design.model_copy(update={"detector": tiny_design.detector.model_copy(update={"dose_e_A2": None})})
-    assert not strangers.make_images("known", empty, table, bright, 3, as_designed(bright)).images.any()
+    assert not ood_kinds.make_images("known", empty, table, bright, 3, as_designed(bright)).images.any()
     relative = {}
     for kind in ("known", "dose 20 e/Å²"):
-        stranger, rng = strangers.find(kind), np.random.default_rng(0)
+        stranger, rng = ood_kinds.find(kind), np.random.default_rng(0)
         setting = stranger.change(0, draw(1, rng)[0], rng)
         image = form_at(torch.as_tensor(empty[:1]), [setting], tiny_design.microscope, tiny_design.detector)
         relative[kind] = float(image.std())

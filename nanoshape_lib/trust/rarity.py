@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from nanoshape_lib.spectral_check import QUANTITIES
+from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 TAIL = 0.02
 HIGHEST = 12.0
@@ -104,7 +104,7 @@ class Rarity:
 
     @classmethod
     def fit(cls, values: dict[str, np.ndarray], others: dict[str, np.ndarray], kinds: np.ndarray) -> "Rarity":
-        """From the components of known particles, as :meth:`nanoshape_lib.novelty.Novelty.measure` gives them.
+        """From the components of known particles, as :meth:`nanoshape_lib.trust.ood.Novelty.measure` gives them.
 
         The weights come from the components of more of them and of others, see :func:`fit_weights`.
         """

@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.particles.decoys import stretched
 from nanoshape_lib.simulation.devices import on_all_cores
-from nanoshape_lib.strangers import turned_wave
+from nanoshape_lib.trust.ood_kinds import turned_wave
 
 RATIOS = (0.84, 1.09)
 ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")

@@ -7,8 +7,8 @@ from scipy.special import entr, softmax
 from torch import Tensor
 
 from nanoshape_lib.networks.features import Views
-from nanoshape_lib.odds_check import OddsCheck, matter_values, shape_values
-from nanoshape_lib.spectral_check import QUANTITIES, SpectralCheck
+from nanoshape_lib.trust.outlier_exposure import OddsCheck, matter_values, shape_values
+from nanoshape_lib.trust.spectral_check import QUANTITIES, SpectralCheck
 
 NEIGHBOURS = 3
 AXES, NEAR_AXES = 128, 32
@@ -76,8 +76,8 @@ class Novelty:
     ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
     penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
     known images in the first 32 of these. ``texture``: Mahalanobis distance in an early layer. ``shape`` and
-    ``matter``: what the checks of both say, see :mod:`nanoshape_lib.odds_check`. ``pixel size``, ``lattice`` and
-    ``element``: what the spectral check shows, see :data:`nanoshape_lib.spectral_check.QUANTITIES`, strange on either
+    ``matter``: what the checks of both say, see :mod:`nanoshape_lib.trust.outlier_exposure`. ``pixel size``, ``lattice`` and
+    ``element``: what the spectral check shows, see :data:`nanoshape_lib.trust.spectral_check.QUANTITIES`, strange on either
     side. The features are reduced to their 128 principal axes.
     """
 

@@ -12,8 +12,8 @@ from nanoshape_lib.datasets.exposures import Draw, expose
 from nanoshape_lib.networks.models import low_precision
 from nanoshape_lib.networks.training import symmetry_augment
 from nanoshape_lib.simulation.devices import on_all_cores
-from nanoshape_lib.spectral_check import SpectralCheck, spectra
-from nanoshape_lib.strained import StrainedWaves
+from nanoshape_lib.trust.spectral_check import SpectralCheck, spectra
+from nanoshape_lib.trust.strained import StrainedWaves
 
 CAMERAS = (100, 168)
 SHARE_USUAL_PIXEL = 0.4

@@ -12,12 +12,12 @@ from scipy.special import softmax
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.evaluation import fit_temperature
-from nanoshape_lib.novelty import COMPONENTS, Gaussian, Neighbourhood, Novelty
-from nanoshape_lib.odds_check import OddsCheck
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
-from nanoshape_lib.rarity import Rarity, Tail, averaged
-from nanoshape_lib.spectral_check import SpectralCheck
+from nanoshape_lib.trust.ood import COMPONENTS, Gaussian, Neighbourhood, Novelty
+from nanoshape_lib.trust.outlier_exposure import OddsCheck
+from nanoshape_lib.trust.rarity import Rarity, Tail, averaged
+from nanoshape_lib.trust.spectral_check import SpectralCheck
 
 SERIES = (1, 2, 4)
 SCALING_SHARE = 8
