@@ -242,17 +242,17 @@ def predict(
     match: Annotated[bool, typer.Option(help="Find the simulation that fits each particle best; slow.")] = False,
 ) -> None:
     """Name the shape of every particle in images of a microscope, or say that it is not known."""
-    from nanoshape_lib.sandbox import READER
+    from nanoshape_lib.micrographs.sandbox import READER
 
     READER.start()
-    from nanoshape_lib import prediction
+    from nanoshape_lib.micrographs import analysis
     from nanoshape_lib.trust.classifier import Classifier
 
-    chosen = weights or [prediction.WEIGHTS]
+    chosen = weights or [analysis.WEIGHTS]
     classifier = Classifier(chosen, coverage)
 
     def prepared() -> Any:
-        from nanoshape_lib.evidence import Explainer
+        from nanoshape_lib.micrographs.evidence import Explainer
 
         explainer = Explainer(classifier, match)
         explainer.prepare()
@@ -260,17 +260,17 @@ def predict(
 
     with ThreadPoolExecutor(1) as beside:
         preparing = beside.submit(prepared)
-        analyses, refused = prediction.analyse_all(files, classifier, pixel_size, whole_field)
+        analyses, refused = analysis.analyse_all(files, classifier, pixel_size, whole_field)
     for analysis in analyses:
         for note in analysis.micrograph.notes:
             typer.echo(f"Note: {note}.", err=True)
-    from nanoshape_lib.report import summary, write_report
+    from nanoshape_lib.micrographs.report import summary, write_report
 
     about = (
         f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
     )
     page = write_report(out, analyses, refused, about, [preparing.result().explain(each) for each in analyses])
-    typer.echo(f"{summary(prediction.predictions(analyses))}. Open {page}.")
+    typer.echo(f"{summary(analysis.predictions(analyses))}. Open {page}.")
     for error in refused:
         typer.echo(f"Error: {error}", err=True)
     if refused:

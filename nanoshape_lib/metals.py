@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nanoshape_lib.consensus import consensus, sentences
+from nanoshape_lib.micrographs.consensus import consensus, sentences
+from nanoshape_lib.micrographs.pixel_size import PixelSize, check
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
-from nanoshape_lib.scale import PixelSize, check
 from nanoshape_lib.trust.spectral_check import QUANTITIES
 from nanoshape_lib.trust_tables import auroc
 
@@ -34,7 +34,7 @@ def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``metal``, ``micrograph``, ``pixel_size_A``; ``lattice_A`` and ``uncertainty_A``, from rings where ``ring`` is
         true and else from the spectral check; ``surprise``, the greatest of the three of
-        :class:`nanoshape_lib.consensus.Consensus`; and whether the report says (``said``) that something is not as
+        :class:`nanoshape_lib.micrographs.consensus.Consensus`; and whether the report says (``said``) that something is not as
         usual.
     """
     rows = []

@@ -16,14 +16,14 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from nanoshape_lib.cleaning import clean
-from nanoshape_lib.cropping import crop
 from nanoshape_lib.datasets.fingerprint import code_hash
-from nanoshape_lib.finding import find
+from nanoshape_lib.micrographs.cleaning import clean
+from nanoshape_lib.micrographs.cropping import crop
+from nanoshape_lib.micrographs.detection import find
+from nanoshape_lib.micrographs.pixel_size import NoLattice, estimate_pixel_size
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.results import RESULTS, hardware, load_results, save_results
-from nanoshape_lib.scale import NoLattice, estimate_pixel_size
 from nanoshape_lib.simulation.field import Micrograph, MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier

@@ -10,10 +10,10 @@ import ipywidgets
 
 from nanoshape_lib.background import Latest
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evidence import Explainer
-from nanoshape_lib.prediction import WEIGHTS, analyse
-from nanoshape_lib.readers import FORMATS
-from nanoshape_lib.report import STYLE, section
+from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse
+from nanoshape_lib.micrographs.evidence import Explainer
+from nanoshape_lib.micrographs.formats import FORMATS
+from nanoshape_lib.micrographs.report import STYLE, section
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, style
 
@@ -32,7 +32,7 @@ def answer(uploaded: Uploaded, classifier: Classifier) -> str:
     Raises
     ------
     NanoshapeError
-        As :func:`nanoshape_lib.prediction.analyse`, with the name of the file.
+        As :func:`nanoshape_lib.micrographs.analysis.analyse`, with the name of the file.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, Path(uploaded.name).name)

@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from nanoshape_lib.prediction import WEIGHTS
+from nanoshape_lib.micrographs.analysis import WEIGHTS
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.upload import Upload
 

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures.style import INK, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.micrographs.evidence import Evidence
 from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 
@@ -36,7 +36,7 @@ def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table:
     pixel_size_A
         Pixel size [Å].
     boxes, table
-        Of :class:`nanoshape_lib.prediction.Analysis`. Particles cut by the edge have dotted boxes, refused ones grey
+        Of :class:`nanoshape_lib.micrographs.analysis.Analysis`. Particles cut by the edge have dotted boxes, refused ones grey
         dashed boxes.
     text
         A line below.

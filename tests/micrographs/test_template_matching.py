@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nanoshape_lib import matching, templates
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.micrographs import template_matching, templates
 from nanoshape_lib.particles import orientation
 from nanoshape_lib.particles.shapes import Shape, available_sizes, build
 from nanoshape_lib.simulation.exit_waves import exit_wave, shake
@@ -60,7 +60,7 @@ def test_orientation_size_and_defocus_of_an_icosahedron_on_carbon_are_recovered(
     wave = exit_wave(deposit(shake(atoms, rng), Placement(2), (4.0, -3.0)), Microscope(), "fast")
     camera = Detector(dose_e_A2=1000.0)
     image = standardise(torch.as_tensor(focal_series(wave, np.array([95.0]), Microscope(), camera, 1)))[0].numpy()
-    found = matching.best_match(image, shape)
+    found = template_matching.best_match(image, shape)
     direction = orientation.reduce(orientation.beam_direction(turned), shape)
     assert np.degrees(np.arccos(np.clip(found.direction @ direction, -1, 1))) < 2
     assert found.size_A == pytest.approx(size_A, rel=0.08)
@@ -70,9 +70,9 @@ def test_orientation_size_and_defocus_of_an_icosahedron_on_carbon_are_recovered(
 
 
 def test_noise_matches_nothing(small_library, rng):
-    assert matching.best_match(rng.standard_normal((128, 128)), Shape.ICOSAHEDRON).ncc < 0.2
+    assert template_matching.best_match(rng.standard_normal((128, 128)), Shape.ICOSAHEDRON).ncc < 0.2
 
 
 def test_an_image_of_another_size_is_refused():
     with pytest.raises(NanoshapeError, match=r"image has shape \(64, 64\), but must be \(128, 128\)"):
-        matching.best_match(np.zeros((64, 64)), Shape.CUBE)
+        template_matching.best_match(np.zeros((64, 64)), Shape.CUBE)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib.matching import Match, best_match
+from nanoshape_lib.micrographs.analysis import Analysis
+from nanoshape_lib.micrographs.template_matching import Match, best_match
 from nanoshape_lib.networks.explanation import Neighbours, grad_cam
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.prediction import Analysis
 from nanoshape_lib.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nanoshape_lib.cropping import crop
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.finding import COLUMNS, find
+from nanoshape_lib.micrographs.cropping import crop
+from nanoshape_lib.micrographs.detection import COLUMNS, find
 
 
 def test_every_particle_is_found_where_it_lies_and_nothing_else(micrograph):

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.readers import FORMATS, check_start
-from nanoshape_lib.sandbox import READER
-from nanoshape_lib.stacks import display
+from nanoshape_lib.micrographs.formats import FORMATS, check_start
+from nanoshape_lib.micrographs.sandbox import READER
+from nanoshape_lib.micrographs.stacks import display
 
 SMALLEST_PIXEL_A, LARGEST_PIXEL_A = 0.05, 10.0
 DISAGREEMENT = 0.05
@@ -30,7 +30,7 @@ class Micrograph:
     pixel_size_A
         Side of a pixel [Å], or None if neither the user nor the file gives it.
     source
-        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"`` (:mod:`nanoshape_lib.scale`) or None.
+        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"`` (:mod:`nanoshape_lib.micrographs.pixel_size`) or None.
     path
         The file, as it was given and as it can stand in a sentence.
     notes
@@ -82,7 +82,7 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Mic
     -------
     Micrograph
         The first image or stack of images in the file. Without a pixel size in file or call, estimate it with
-        :func:`nanoshape_lib.scale.settle`.
+        :func:`nanoshape_lib.micrographs.pixel_size.settle`.
 
     Raises
     ------

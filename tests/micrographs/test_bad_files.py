@@ -26,8 +26,8 @@ from microscope_files import (
     write_velox,
 )
 
-from nanoshape_lib import images, sandbox, stacks
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.micrographs import reading, sandbox, stacks
 
 SIZE = (64, 72)
 CUTS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999)
@@ -51,10 +51,10 @@ def good(tmp_path_factory) -> dict[str, Path]:
     return files | {"image.png": folder / "image.png", "scan.blo": folder / "scan.blo"}
 
 
-def _outcome(path: Path, pixel_size_A: float | None = None) -> images.Micrograph | str:
+def _outcome(path: Path, pixel_size_A: float | None = None) -> reading.Micrograph | str:
     """The micrograph, or the sentence; anything else fails the test."""
     try:
-        found = images.load(path, pixel_size_A)
+        found = reading.load(path, pixel_size_A)
     except NanoshapeError as error:
         sentence = str(error)
         OUTCOMES[str(path)] = sentence
@@ -74,8 +74,8 @@ def test_a_file_cut_short_is_refused_unless_nothing_is_missing(good, name, tmp_p
         path.write_bytes(content[:length])
         found = _outcome(path)
         OUTCOMES[f"{path}:{length}"] = OUTCOMES[str(path)]
-        if isinstance(found, images.Micrograph):
-            assert isinstance(whole, images.Micrograph)
+        if isinstance(found, reading.Micrograph):
+            assert isinstance(whole, reading.Micrograph)
             np.testing.assert_array_equal(found.images, whole.images)
             assert length > 0.9 * len(content)
 
@@ -253,14 +253,14 @@ def test_what_is_no_micrograph_is_refused_for_the_right_reason(name, tmp_path):
 def test_an_unknown_unit_leaves_the_pixel_size_open(unit, tmp_path):
     write_dm(tmp_path / "a.dm4", np.random.default_rng(0).poisson(9, SIZE).astype(np.uint16), (0.05, 0.05), unit)
     found = _outcome(tmp_path / "a.dm4")
-    assert isinstance(found, images.Micrograph) and found.pixel_size_A is None
+    assert isinstance(found, reading.Micrograph) and found.pixel_size_A is None
     assert ("no unit of length" in found.notes[0]) == (unit in ("furlong", "µ"))
 
 
 @pytest.mark.parametrize("size", [0, -1, 0.01, 11, float("nan"), float("inf"), "0.5", True])
 def test_an_absurd_pixel_size_of_the_user_is_refused(size, good):
     with pytest.raises(NanoshapeError, match=r"^pixel_size_A is .*, but must lie between 0\.05 and 10 Å$"):
-        images.load(good["plain.tif"], size)
+        reading.load(good["plain.tif"], size)
 
 
 def test_a_file_without_permission(good, tmp_path):
@@ -317,7 +317,7 @@ def test_the_largest_image_stays_under_two_gigabytes(tmp_path):
         file.seek(-8, os.SEEK_END)
         file.write(struct.pack("<d", 1.0))
     found = _outcome(path)
-    assert isinstance(found, images.Micrograph) and found.images.shape == (1, side, side)
+    assert isinstance(found, reading.Micrograph) and found.images.shape == (1, side, side)
     assert max(_tree_peaks()) < 2e9
 
 

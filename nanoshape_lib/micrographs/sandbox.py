@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.readers import read, refusal
+from nanoshape_lib.micrographs.formats import read, refusal
 
 MEMORY_BYTES = 7 * 2**28
 """Address space that reading one file may take, beyond what the libraries take at rest."""
@@ -81,7 +81,7 @@ class ReaderProcess:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TIFFFILE_NUM_THREADS"), "1")
         search = os.pathsep.join(folder for folder in sys.path if folder)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nanoshape_lib.sandbox"],
+            [sys.executable, "-P", "-m", "nanoshape_lib.micrographs.sandbox"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -11,16 +11,16 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib.cleaning import clean
-from nanoshape_lib.consensus import consensus, sentences
-from nanoshape_lib.cropping import crop
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.finding import COLUMNS, check, find
-from nanoshape_lib.images import Micrograph, load
+from nanoshape_lib.micrographs.cleaning import clean
+from nanoshape_lib.micrographs.consensus import consensus, sentences
+from nanoshape_lib.micrographs.cropping import crop
+from nanoshape_lib.micrographs.detection import COLUMNS, check, find
+from nanoshape_lib.micrographs.pixel_size import settle
+from nanoshape_lib.micrographs.reading import Micrograph, load
+from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.scale import settle
-from nanoshape_lib.stacks import display
 from nanoshape_lib.trust.classifier import Classifier
 
 WEIGHTS = DATA / "weights" / "cnn6_ranges.safetensors"
@@ -36,7 +36,7 @@ class Analysis:
     micrograph
         The cleaned images, their pixel size and all warnings.
     boxes
-        Every particle found, as :func:`nanoshape_lib.finding.find` gives them.
+        Every particle found, as :func:`nanoshape_lib.micrographs.detection.find` gives them.
     crops
         Each classified particle (G, N, 128, 128) in each of the N images, standardised.
     table
@@ -65,7 +65,7 @@ def analyse(
     Parameters
     ----------
     path
-        A file that :func:`nanoshape_lib.images.load` reads.
+        A file that :func:`nanoshape_lib.micrographs.reading.load` reads.
     classifier
         One network or several, with their calibrations.
     pixel_size_A

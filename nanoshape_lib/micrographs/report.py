@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evidence import Evidence
 from nanoshape_lib.figures.micrographs import overview
+from nanoshape_lib.micrographs.analysis import Analysis, predictions
+from nanoshape_lib.micrographs.evidence import Evidence
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.prediction import Analysis, predictions
 from nanoshape_lib.trust.classifier import CLASSES
 from nanoshape_lib.widgets.live import embedded, enlarged, picture
 
@@ -52,7 +52,7 @@ def write_report(
     folder
         Where to; it is made if need be, and files of these names are replaced.
     analyses, refused
-        Of :func:`nanoshape_lib.prediction.analyse_all`.
+        Of :func:`nanoshape_lib.micrographs.analysis.analyse_all`.
     about
         Which network, which coverage.
     evidence
@@ -161,7 +161,7 @@ def _figure(figure: Figure, alt: str) -> str:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """One line about the particles of a table of :func:`nanoshape_lib.prediction.predictions`."""
+    """One line about the particles of a table of :func:`nanoshape_lib.micrographs.analysis.predictions`."""
     if table.empty:
         return "no particles"
     known = table[table["known"]]

@@ -9,9 +9,9 @@ import tifffile
 from microscope_files import PLAIN_WRITERS, WRITERS, signal, write_dm, write_mrc, write_png, write_ser, write_velox
 from scipy import ndimage
 
-from nanoshape_lib import images, sandbox
-from nanoshape_lib.cleaning import clean, replace_outliers
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.micrographs import reading, sandbox
+from nanoshape_lib.micrographs.cleaning import clean, replace_outliers
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
@@ -29,7 +29,7 @@ def _counts(shape: tuple[int, ...], dtype: str = "uint16") -> np.ndarray:
 def test_every_format_gives_back_pixels_order_and_pixel_size(tmp_path, name, shape):
     written = _counts(shape)
     WRITERS[name](tmp_path / name, written, 0.37)
-    found = images.load(tmp_path / name)
+    found = reading.load(tmp_path / name)
     assert found.images.dtype == np.float32
     np.testing.assert_array_equal(found.images, written.reshape(-1, 70, 90))
     assert found.pixel_size_A == pytest.approx(0.37, rel=1e-6)
@@ -42,7 +42,7 @@ def test_units_of_imagej_are_understood(tmp_path, unit, pixels_per_unit, shape):
     axes = {"unit": unit, "axes": "TYX"[-len(shape) :]}
     resolution = (pixels_per_unit, pixels_per_unit)
     tifffile.imwrite(tmp_path / "a.tif", _counts(shape), imagej=True, resolution=resolution, metadata=axes)
-    assert images.load(tmp_path / "a.tif").pixel_size_A == pytest.approx(0.5, rel=1e-3)
+    assert reading.load(tmp_path / "a.tif").pixel_size_A == pytest.approx(0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,18 @@ def test_units_of_imagej_are_understood(tmp_path, unit, pixels_per_unit, shape):
 def test_the_resolution_of_a_tiff_is_a_pixel_size_unless_it_is_a_printers(tmp_path, unit, per_unit, size_A):
     options = {"resolution": (per_unit, per_unit), "resolutionunit": unit}
     tifffile.imwrite(tmp_path / "a.tif", _counts((70, 90)), **options)
-    assert images.load(tmp_path / "a.tif").pixel_size_A == (size_A and pytest.approx(size_A, rel=1e-3))
+    assert reading.load(tmp_path / "a.tif").pixel_size_A == (size_A and pytest.approx(size_A, rel=1e-3))
 
 
 @pytest.mark.parametrize("name", PLAIN_WRITERS)
 def test_formats_without_a_pixel_size_say_so_and_take_the_users(tmp_path, name):
     written = _counts((2, 70, 90), "float32")
     PLAIN_WRITERS[name](tmp_path / name, written)
-    found = images.load(tmp_path / name)
+    found = reading.load(tmp_path / name)
     np.testing.assert_array_equal(found.images, written)
     assert (found.pixel_size_A, found.source) == (None, None)
     assert found.notes == (f"{tmp_path / name} does not say how large its pixels are",)
-    given = images.load(tmp_path / name, 0.5)
+    given = reading.load(tmp_path / name, 0.5)
     assert (given.pixel_size_A, given.source, given.notes) == (0.5, "user", ())
 
 
@@ -73,32 +73,32 @@ def test_formats_without_a_pixel_size_say_so_and_take_the_users(tmp_path, name):
 def test_integers_and_reals_of_any_width(tmp_path, dtype):
     written = (_counts((70, 90)) % 2 if dtype == "bool" else _counts((70, 90)) % 100).astype(dtype)
     np.save(tmp_path / "a.npy", written)
-    np.testing.assert_array_equal(images.load(tmp_path / "a.npy").images[0], written.astype(np.float32))
+    np.testing.assert_array_equal(reading.load(tmp_path / "a.npy").images[0], written.astype(np.float32))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_memory_order_does_not_matter(tmp_path, order):
     written = np.asarray(_counts((3, 70, 90)), order=order)
     np.save(tmp_path / "a.npy", written)
-    np.testing.assert_array_equal(images.load(tmp_path / "a.npy").images, written)
+    np.testing.assert_array_equal(reading.load(tmp_path / "a.npy").images, written)
 
 
 def test_big_endian_mrc(tmp_path):
     written = _counts((2, 70, 90), "int16")
     write_mrc(tmp_path / "a.mrc", written, 0.5, ">")
-    np.testing.assert_array_equal(images.load(tmp_path / "a.mrc").images, written)
+    np.testing.assert_array_equal(reading.load(tmp_path / "a.mrc").images, written)
 
 
 @pytest.mark.parametrize(("depth", "dtype"), [(8, "uint8"), (16, "uint16")])
 def test_png_of_8_and_16_bits_and_grey_stored_as_colour(tmp_path, depth, dtype):
     grey = (_counts((70, 90)) * (200 if depth == 16 else 1)).astype(dtype)
     write_png(tmp_path / "grey.png", grey)
-    np.testing.assert_array_equal(images.load(tmp_path / "grey.png").images[0], grey)
+    np.testing.assert_array_equal(reading.load(tmp_path / "grey.png").images[0], grey)
     if depth == 8:
         write_png(tmp_path / "rgb.png", np.stack([grey] * 3, axis=-1))
         tifffile.imwrite(tmp_path / "rgb.tif", np.stack([grey] * 3, axis=-1), photometric="rgb")
         for name in ("rgb.png", "rgb.tif"):
-            np.testing.assert_array_equal(images.load(tmp_path / name).images[0], grey)
+            np.testing.assert_array_equal(reading.load(tmp_path / name).images[0], grey)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_png_of_8_and_16_bits_and_grey_stored_as_colour(tmp_path, depth, dtype):
 def test_units_of_length(tmp_path, unit, size, expected_A):
     write_dm(tmp_path / "a.dm4", _counts((70, 90)), (size, size), unit)
     write_velox(tmp_path / "a.emd", _counts((70, 90)), size, unit.replace("Å", "angstrom"))
-    assert images.load(tmp_path / "a.emd").pixel_size_A == pytest.approx(expected_A, rel=1e-6)
-    assert images.load(tmp_path / "a.dm4").pixel_size_A == pytest.approx(expected_A, rel=1e-6)
+    assert reading.load(tmp_path / "a.emd").pixel_size_A == pytest.approx(expected_A, rel=1e-6)
+    assert reading.load(tmp_path / "a.dm4").pixel_size_A == pytest.approx(expected_A, rel=1e-6)
 
 
 def test_the_users_pixel_size_wins_and_a_disagreement_is_said(tmp_path):
     write_ser(tmp_path / "a.ser", _counts((70, 90)), 0.5e-10)
-    near, far = images.load(tmp_path / "a.ser", 0.52), images.load(tmp_path / "a.ser", 0.6)
+    near, far = reading.load(tmp_path / "a.ser", 0.52), reading.load(tmp_path / "a.ser", 0.6)
     assert (near.pixel_size_A, near.source, near.notes) == (0.52, "user", ())
     assert far.pixel_size_A == 0.6
     assert far.notes == (f"{tmp_path / 'a.ser'} says that its pixels are 0.5 Å, but 0.6 Å was given",)
@@ -132,7 +132,7 @@ def test_the_first_image_of_several_data_sets(tmp_path):
         for name in "bc":
             with h5py.File(tmp_path / f"{name}.hspy") as part:
                 part.copy(part["Experiments/image"], whole["Experiments"], f"image_{name}")
-    found = images.load(tmp_path / "a.hspy")
+    found = reading.load(tmp_path / "a.hspy")
     np.testing.assert_array_equal(found.images[0], first)
     assert found.notes == (f"{tmp_path / 'a.hspy'} holds 3 data sets, of which number 2 was read",)
 
@@ -140,29 +140,29 @@ def test_the_first_image_of_several_data_sets(tmp_path):
 def test_one_process_serves_many_files_and_is_replaced_after_a_failure(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", _counts((70, 90)))
     sandbox.READER.close()
-    images.load(tmp_path / "a.npy")
+    reading.load(tmp_path / "a.npy")
     first = sandbox.READER._process
-    images.load(tmp_path / "a.npy")
+    reading.load(tmp_path / "a.npy")
     assert sandbox.READER._process is first
     monkeypatch.setattr(sandbox, "FILES_PER_PROCESS", 2)
-    images.load(tmp_path / "a.npy")
+    reading.load(tmp_path / "a.npy")
     second = sandbox.READER._process
     assert second is not first and first.poll() is not None
     second.kill()
     second.wait()
-    images.load(tmp_path / "a.npy")
+    reading.load(tmp_path / "a.npy")
     assert sandbox.READER._process is not second
 
 
 def test_a_reader_that_hangs_is_stopped(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", _counts((70, 90)))
-    images.load(tmp_path / "a.npy")
+    reading.load(tmp_path / "a.npy")
     os.kill(sandbox.READER._process.pid, signals.SIGSTOP)
     monkeypatch.setattr(sandbox, "TIME_LIMIT_S", 0.3)
     with pytest.raises(NanoshapeError, match=r"a\.npy cannot be read: the reader took over 0\.3 s"):
-        images.load(tmp_path / "a.npy")
+        reading.load(tmp_path / "a.npy")
     monkeypatch.undo()
-    assert images.load(tmp_path / "a.npy").images.shape == (1, 70, 90)
+    assert reading.load(tmp_path / "a.npy").images.shape == (1, 70, 90)
 
 
 @pytest.fixture(scope="module")

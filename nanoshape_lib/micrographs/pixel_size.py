@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.images import DISAGREEMENT, Micrograph
+from nanoshape_lib.micrographs.reading import DISAGREEMENT, Micrograph
+from nanoshape_lib.micrographs.spots import LOWEST_BIN, PATCH, find_spots
+from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
-from nanoshape_lib.spots import LOWEST_BIN, PATCH, find_spots
-from nanoshape_lib.stacks import display
 
 RING_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
 """Spacing of the {111} planes of gold [Å]."""
@@ -62,7 +62,7 @@ def estimate_pixel_size(images: np.ndarray, expected_A: float | None = None) -> 
     ----------
     images
         One image (rows, columns) or several (N, rows, columns) at one magnification, any units; see
-        :func:`nanoshape_lib.cleaning.clean`.
+        :func:`nanoshape_lib.micrographs.cleaning.clean`.
     expected_A
         The pixel size [Å] that the file or the user gives. Sizes within 14 % of it are taken to be 150 times as likely
         as others; if none stands out even so, but the best is one of them, they are tried alone.

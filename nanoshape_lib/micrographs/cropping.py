@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.finding import check
+from nanoshape_lib.micrographs.detection import check
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.simulation.imaging import mtf, standardise
 from nanoshape_lib.simulation.optics import Detector
@@ -45,7 +45,7 @@ def crop(
     image
         Micrograph (h, w).
     box
-        A row of the table of :func:`nanoshape_lib.finding.find`: ``row``, ``column``, ``diameter_A`` and ``cut_off``.
+        A row of the table of :func:`nanoshape_lib.micrographs.detection.find`: ``row``, ``column``, ``diameter_A`` and ``cut_off``.
     pixel_size_A
         Its pixel size [Å].
     boxes

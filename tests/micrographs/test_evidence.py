@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nanoshape_lib import evidence
-from nanoshape_lib.evidence import NEAREST, REFERENCE, Explainer
-from nanoshape_lib.images import Micrograph
-from nanoshape_lib.matching import Match
+from nanoshape_lib.micrographs import evidence
+from nanoshape_lib.micrographs.analysis import WEIGHTS, Analysis
+from nanoshape_lib.micrographs.evidence import NEAREST, REFERENCE, Explainer
+from nanoshape_lib.micrographs.reading import Micrograph
+from nanoshape_lib.micrographs.report import write_report
+from nanoshape_lib.micrographs.template_matching import Match
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.prediction import WEIGHTS, Analysis
-from nanoshape_lib.report import write_report
 from nanoshape_lib.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 

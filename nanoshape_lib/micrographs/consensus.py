@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nanoshape_lib.scale import PixelSize
+from nanoshape_lib.micrographs.pixel_size import PixelSize
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, USUAL
 from nanoshape_lib.trust.spectral_check import QUANTITIES
 
@@ -76,7 +76,7 @@ def consensus(table: pd.DataFrame, pixel_size_A: float, ring: PixelSize | None =
 def sentences(found: Consensus, pixel_size_A: float, name: str) -> list[str]:
     """What is to be said of a field of this name: a sentence on each quantity that is surely not as usual.
 
-    Of rings :func:`nanoshape_lib.scale.check` speaks.
+    Of rings :func:`nanoshape_lib.micrographs.pixel_size.check` speaks.
     """
     usual = USUAL * [pixel_size_A, 1, 1]
     values = usual * np.exp(found.logarithms)

@@ -1,6 +1,6 @@
 """Readers of the formats of microscope files, most of them by way of RosettaSciIO.
 
-A damaged file can make a reader loop, ask for any amount of memory or crash: :mod:`nanoshape_lib.images` calls them
+A damaged file can make a reader loop, ask for any amount of memory or crash: :mod:`nanoshape_lib.micrographs.reading` calls them
 in a process of their own.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.stacks import Stack, check_kind, display, first_stack, grey
+from nanoshape_lib.micrographs.stacks import Stack, check_kind, display, first_stack, grey
 
 _HDF5, _TIFF = (b"\x89HDF\r\n\x1a\n",), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

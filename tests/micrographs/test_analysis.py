@@ -9,16 +9,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from nanoshape_lib.cleaning import clean
 from nanoshape_lib.cli import app
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.evidence import Explainer
 from nanoshape_lib.micrograph_study import micrograph_study, name_particles, shares
+from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse, analyse_all, predictions
+from nanoshape_lib.micrographs.cleaning import clean
+from nanoshape_lib.micrographs.evidence import Explainer
+from nanoshape_lib.micrographs.report import summary, write_report
 from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.prediction import WEIGHTS, analyse, analyse_all, predictions
-from nanoshape_lib.report import summary, write_report
 from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 

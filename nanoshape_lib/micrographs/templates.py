@@ -123,7 +123,7 @@ def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0)
     Library
         Read from files when it is used.
     """
-    code = code_hash("nanoshape_lib.templates")[:12]
+    code = code_hash("nanoshape_lib.micrographs.templates")[:12]
     folder = GENERATED / f"templates-{code}" / f"{shape.name.lower()}-{energy_eV / 1e3:g}kV-{aperture_mrad:g}mrad"
     if not folder.exists():
         made = _make(shape, Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad))
