@@ -8,7 +8,6 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from nanoshape_lib.campaign import shipped_predictions
 from nanoshape_lib.datasets.design import Split
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
@@ -18,8 +17,9 @@ from nanoshape_lib.networks.evaluation import BEAM
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.particles.orientation import reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.results import load_examples
 from nanoshape_lib.simulation.imaging import focal_series
+from nanoshape_lib.studies.campaign import shipped_predictions
+from nanoshape_lib.studies.results import load_examples
 
 SERIES_KEPT = 16
 

@@ -96,7 +96,7 @@ def simulate(
     """Make the exit waves of a design; the same command again finishes or repairs them."""
     from nanoshape_lib.datasets.generation import generate
     from nanoshape_lib.datasets.summary import cost_lines, counts
-    from nanoshape_lib.profiles import load_design
+    from nanoshape_lib.studies.profiles import load_design
 
     wanted = load_design(design, seed)
     for line in cost_lines(wanted, store, workers, "cpu" if scheduler else device):
@@ -184,9 +184,9 @@ def study(
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
     from nanoshape_lib.paths import DATA, GENERATED
-    from nanoshape_lib.profiles import load_profile
-    from nanoshape_lib.results import RESULTS
-    from nanoshape_lib.study import STUDIES
+    from nanoshape_lib.studies.profiles import load_profile
+    from nanoshape_lib.studies.registry import STUDIES
+    from nanoshape_lib.studies.results import RESULTS
 
     if name not in STUDIES:
         raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")

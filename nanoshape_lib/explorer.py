@@ -23,11 +23,11 @@ from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import LARGEST_MISFIT_A, Shape
 from nanoshape_lib.paths import data_file
-from nanoshape_lib.results import load_results
 from nanoshape_lib.simulation.exit_waves import exit_wave, shake
 from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.studies.results import load_results
 
 FIDELITY = "fast"
 CARBON_BLOCK = 0

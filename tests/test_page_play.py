@@ -21,10 +21,10 @@ from nanoshape_lib.page.network import WEIGHTS
 from nanoshape_lib.page.waves import stored_waves, unpack
 from nanoshape_lib.particles.orientation import random_rotations, reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.results import load_examples
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.studies.results import load_examples
 
 AXE = javascript.MODULES / "axe-core" / "axe.min.js"
 MISSING, DAMAGED = "The file {}.js is missing beside this page.", "The file {}.js beside this page is damaged."

@@ -135,9 +135,9 @@ def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> 
     Parameters
     ----------
     lattices
-        Of :func:`nanoshape_lib.metals.each_micrograph`.
+        Of :func:`nanoshape_lib.studies.metals.each_micrograph`.
     told
-        Of :func:`nanoshape_lib.metals.told_by_count`.
+        Of :func:`nanoshape_lib.studies.metals.told_by_count`.
     text
         A line below.
 

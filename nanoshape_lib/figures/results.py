@@ -47,7 +47,7 @@ def learning_curves(table: pd.DataFrame, text: str) -> Figure:
     Parameters
     ----------
     table
-        Result of :func:`nanoshape_lib.studies.architecture_study`.
+        Result of :func:`nanoshape_lib.studies.trainings.architecture_study`.
     text
         The profile's stamp.
 
@@ -96,7 +96,7 @@ def paired_differences(differences: pd.DataFrame, text: str) -> Figure:
     Parameters
     ----------
     differences
-        Result of :func:`nanoshape_lib.studies.architecture_differences`.
+        Result of :func:`nanoshape_lib.studies.trainings.architecture_differences`.
     text
         The profile's stamp.
 

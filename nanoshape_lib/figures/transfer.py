@@ -40,7 +40,7 @@ def transfer_curves(table: pd.DataFrame, ranges: Mapping[str, tuple[float, float
     Parameters
     ----------
     table
-        Columns as of :func:`nanoshape_lib.robustness.accuracies`, for two networks at most.
+        Columns as of :func:`nanoshape_lib.studies.robustness.accuracies`, for two networks at most.
     ranges
         Lowest and highest value of each setting that the second network was trained with.
     text
@@ -102,7 +102,7 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
     Parameters
     ----------
     table
-        Table ``transfer_ablations``, see :func:`nanoshape_lib.transfer.ablation_study`.
+        Table ``transfer_ablations``, see :func:`nanoshape_lib.studies.transfer.ablation_study`.
     ranges
         Lowest and highest value of each setting.
     text
@@ -150,7 +150,7 @@ def specimen_curves(table: pd.DataFrame, text: str) -> Figure:
     Parameters
     ----------
     table
-        Table ``specimens`` of two networks, see :func:`nanoshape_lib.specimen_study.specimen_study`.
+        Table ``specimens`` of two networks, see :func:`nanoshape_lib.studies.specimens.specimen_study`.
     text
         The profile's stamp.
 

@@ -66,7 +66,7 @@ def strangers_told_apart(table: pd.DataFrame, text: str) -> Figure:
     Parameters
     ----------
     table
-        From :func:`nanoshape_lib.trust_study.novelty_table`.
+        From :func:`nanoshape_lib.studies.ood.novelty_table`.
     text
         The stamp.
 
@@ -107,7 +107,7 @@ def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Fig
     Parameters
     ----------
     table
-        From :func:`nanoshape_lib.trust_study.coverage_table`.
+        From :func:`nanoshape_lib.studies.ood.coverage_table`.
     text
         The stamp.
     asked

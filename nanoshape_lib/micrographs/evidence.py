@@ -14,7 +14,7 @@ from nanoshape_lib.micrographs.template_matching import Match, best_match
 from nanoshape_lib.networks.explanation import Neighbours, grad_cam
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.results import load_examples
+from nanoshape_lib.studies.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 REFERENCE = "reference_images"

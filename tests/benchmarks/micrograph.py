@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from nanoshape_lib.micrograph_study import draw_design, take
+from nanoshape_lib.studies.micrographs import draw_design, take
 
 PIXEL_A, REPEATS = 0.25, 3
 

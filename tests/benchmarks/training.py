@@ -22,8 +22,8 @@ from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.networks import training
 from nanoshape_lib.networks.models import ARCHITECTURES, build_model
 from nanoshape_lib.networks.training import TrainingConfig
-from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.results import RESULTS, provenance, save_results
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.results import RESULTS, provenance, save_results
 
 BATCH = 64
 BATCHES = {"cnn4": 30, "cnn5": 30, "cnn6": 30, "resnet34": 6}

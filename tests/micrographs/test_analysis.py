@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from nanoshape_lib.cli import app
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrograph_study import micrograph_study, name_particles, shares
 from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse, analyse_all, predictions
 from nanoshape_lib.micrographs.cleaning import clean
 from nanoshape_lib.micrographs.evidence import Explainer
@@ -20,6 +19,7 @@ from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series
+from nanoshape_lib.studies.micrographs import micrograph_study, name_particles, shares
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 
@@ -159,7 +159,7 @@ def test_the_study_counts_what_was_found_right_wrong_and_refused(micrograph, cla
 
 
 def test_the_study_writes_its_table(tmp_path, monkeypatch, micrograph):
-    monkeypatch.setattr("nanoshape_lib.micrograph_study.take", lambda design: micrograph)
+    monkeypatch.setattr("nanoshape_lib.studies.micrographs.take", lambda design: micrograph)
     table = micrograph_study({"ours": WEIGHTS}, 1, tmp_path)
     read = pd.read_csv(tmp_path / "micrographs.csv")
     assert len(read) == len(table)
@@ -173,12 +173,12 @@ def test_the_study_goes_on_where_it_stopped_and_begins_anew_with_other_code(tmp_
         taken.append((design.metal, design.seed))
         return micrograph
 
-    monkeypatch.setattr("nanoshape_lib.micrograph_study.take", note)
+    monkeypatch.setattr("nanoshape_lib.studies.micrographs.take", note)
     first = micrograph_study({"ours": WEIGHTS}, 1, tmp_path)
     both = micrograph_study({"ours": WEIGHTS}, 1, tmp_path, metals=("Au", "Pt"))
     assert taken == [("Au", 0), ("Pt", 0)]
     pd.testing.assert_frame_equal(both.iloc[: len(first)], first, check_dtype=False, rtol=1e-5)
     assert json.loads((tmp_path / "micrographs.json").read_text())["micrographs"] == 2
-    monkeypatch.setattr("nanoshape_lib.micrograph_study.code_hash", lambda module: "other")
+    monkeypatch.setattr("nanoshape_lib.studies.micrographs.code_hash", lambda module: "other")
     assert len(micrograph_study({"ours": WEIGHTS}, 1, tmp_path)) == len(first)
     assert len(taken) == 3

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nanoshape_lib.metals import each_micrograph, told_by_count
-from nanoshape_lib.micrograph_study import draw_design, take
 from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse
 from nanoshape_lib.micrographs.consensus import SURE, SYSTEMATIC, consensus, sentences
 from nanoshape_lib.micrographs.pixel_size import NoLattice, PixelSize, estimate_pixel_size
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, available_sizes, build
-from nanoshape_lib.results import load_results
 from nanoshape_lib.simulation.field import _scenes, place
+from nanoshape_lib.studies.metals import each_micrograph, told_by_count
+from nanoshape_lib.studies.micrographs import draw_design, take
+from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, USUAL, Classifier
 
 RING = PixelSize(0.52, 0.003, {})

@@ -11,7 +11,7 @@ from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.micrographs.report import write_report
 from nanoshape_lib.micrographs.template_matching import Match
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.results import load_examples
+from nanoshape_lib.studies.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 ROWS = [0, 7, 13]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrograph_study import draw_design, take
 from nanoshape_lib.micrographs.pixel_size import RING_111_A, NoLattice, check, estimate_pixel_size, settle
 from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.micrographs.spots import find_spots
@@ -16,6 +15,7 @@ from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, film_wave
 from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.studies.micrographs import draw_design, take
 
 PARTICLES = 16
 PIXELS = (128, 144, 160, 200, 256, 384)

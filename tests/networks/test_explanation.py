@@ -13,8 +13,8 @@ from nanoshape_lib.networks.explanation import Neighbours, grad_cam, last_convol
 from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import PlainCNN, load_weights, resnet34
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.results import load_examples
 from nanoshape_lib.simulation.imaging import standardise
+from nanoshape_lib.studies.results import load_examples
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,22 @@ from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
-from nanoshape_lib import trust_study as trust_study_module
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.features import look, symmetries
 from nanoshape_lib.networks.models import PlainCNN, load_weights, save_weights
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.results import load_examples, load_results
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.study import STUDIES
+from nanoshape_lib.studies import ood as trust_study_module
+from nanoshape_lib.studies.ood import Sizes, calibration_store, trust_study
+from nanoshape_lib.studies.ood_tables import auroc
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.registry import STUDIES
+from nanoshape_lib.studies.results import load_examples, load_results
 from nanoshape_lib.trust import ood_kinds, spectral_training
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 from nanoshape_lib.trust.conformal import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file
@@ -35,8 +37,6 @@ from nanoshape_lib.trust.rarity import Rarity, Tail, fit_weights
 from nanoshape_lib.trust.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.trust.strained import StrainedWaves, strained_waves
 from nanoshape_lib.trust.weighing import KINDS, weighed_images
-from nanoshape_lib.trust_study import Sizes, calibration_store, trust_study
-from nanoshape_lib.trust_tables import auroc
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 
@@ -402,7 +402,7 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     table, origin = load_results("trust_net_novelty", tmp_path)
     assert len(table) == len(novelty) and origin["sizes"]["check"] == 6
     assert Classifier(weights).classify(torch.randn(1, 128, 128))["known"].isin([True, False]).all()
-    monkeypatch.setattr("nanoshape_lib.trust_study.look", None)
+    monkeypatch.setattr("nanoshape_lib.studies.ood.look", None)
     monkeypatch.setattr(ood_kinds, "exit_wave", None)
     again, _ = trust_study(weights, tiny_store, tmp_path / "cache", tmp_path, sizes=sizes)
     pd.testing.assert_frame_equal(again, novelty)

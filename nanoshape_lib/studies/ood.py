@@ -21,11 +21,12 @@ from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
 from nanoshape_lib.paths import GENERATED, file_sha256
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import RESULTS, hardware, save_image_set, save_results
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.studies import prepared_store
+from nanoshape_lib.studies.ood_tables import Seen, coverage_table, novelty_table
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.results import RESULTS, hardware, save_image_set, save_results
+from nanoshape_lib.studies.trainings import prepared_store
 from nanoshape_lib.trust import ood_kinds
 from nanoshape_lib.trust.conformal import calibrate, save_trust
 from nanoshape_lib.trust.fitting import (
@@ -40,7 +41,6 @@ from nanoshape_lib.trust.fitting import (
 from nanoshape_lib.trust.ood import COMPONENTS, Novelty
 from nanoshape_lib.trust.outlier_exposure import shape_values
 from nanoshape_lib.trust.outlier_training import fit_odds
-from nanoshape_lib.trust_tables import Seen, coverage_table, novelty_table
 
 PIXEL_ERROR = 0.01
 REFERENCES = 100
@@ -214,7 +214,7 @@ def trust_study(
         "hardware": hardware(),
         "check_hardware": check_hardware,
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.trust_study"),
+        "code": code_hash("nanoshape_lib.studies.ood"),
     }
     for name, table in (("novelty", told), ("coverage", coverage)):
         save_results(f"trust_{weights.stem}_{name}", table, origin, folder)

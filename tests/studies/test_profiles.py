@@ -6,8 +6,8 @@ import pytest
 from nanoshape_lib.datasets.design import SPLITS
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import ARCHITECTURES
-from nanoshape_lib.profiles import PROFILES, load_design, load_profile
-from nanoshape_lib.studies import choose_rows, study_trainings, whole_series
+from nanoshape_lib.studies.profiles import PROFILES, load_design, load_profile
+from nanoshape_lib.studies.trainings import choose_rows, study_trainings, whole_series
 
 NAMES = sorted(path.stem for path in PROFILES.glob("*.yml"))
 each_profile = pytest.mark.parametrize("name", NAMES)

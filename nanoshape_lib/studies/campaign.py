@@ -20,9 +20,9 @@ from nanoshape_lib.networks.evaluation import (
 from nanoshape_lib.networks.models import Architecture, save_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import RESULTS, load_results, load_study, provenance, save_examples, save_results
-from nanoshape_lib.studies import (
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.results import RESULTS, load_results, load_study, provenance, save_examples, save_results
+from nanoshape_lib.studies.trainings import (
     RUN,
     Run,
     best_network,
@@ -43,7 +43,7 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
     """Train the networks of figure S1 or S2 that are missing.
 
     After every training three tables are written: ``NAME``, one row a training, see
-    :func:`nanoshape_lib.studies.architecture_study`; ``NAME_particles``, how many images of each particle
+    :func:`nanoshape_lib.studies.trainings.architecture_study`; ``NAME_particles``, how many images of each particle
     of the test set each training gets right; and ``NAME_confusions``.
 
     Parameters
@@ -72,7 +72,7 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
     names = [name, f"{name}_particles", f"{name}_confusions"]
     table, particles, confusions = load_study(name, profile, names, folder)
     sets = image_sets(profile, prepared_store(profile))
-    test, code = sets["test"].table, code_hash("nanoshape_lib.studies")[:12]
+    test, code = sets["test"].table, code_hash("nanoshape_lib.studies.trainings")[:12]
     if particles.empty:
         particles = pd.DataFrame({"group": test["group"].unique()})
     for config, rows in runs:
@@ -102,7 +102,7 @@ def best_study(profile: Profile, deadline: float, folder: Path, weights: Path) -
     The tables are ``best_particles``, what is known of each particle of the test set, and the
     angle ``nearest_deg`` to the nearest training direction; ``best_ARCHITECTURE``,
     one row a test image with its logits ``z0`` to ``z4``; ``best_ARCHITECTURE_examples``, see
-    :func:`nanoshape_lib.results.save_examples`; and ``best``: accuracy with its group-bootstrap interval for
+    :func:`nanoshape_lib.studies.results.save_examples`; and ``best``: accuracy with its group-bootstrap interval for
     decisions from the mean logits of 1, 2, ... images of one particle, and the calibration error of single
     images before and after temperature scaling, which is fitted on the validation set.
     """
@@ -176,7 +176,7 @@ def shipped_shares(study: str, folder: Path = RESULTS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`nanoshape_lib.studies.architecture_shares`, the particles by their group.
+        As :func:`nanoshape_lib.studies.trainings.architecture_shares`, the particles by their group.
 
     Raises
     ------

@@ -22,10 +22,10 @@ from nanoshape_lib.networks.evaluation import accuracy_interval, paired_differen
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles.shapes import Shape, build
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import load_study, provenance, save_results
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.studies import (
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.results import load_study, provenance, save_results
+from nanoshape_lib.studies.trainings import (
     best_network,
     control_network,
     image_set,

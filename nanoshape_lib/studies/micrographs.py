@@ -23,9 +23,9 @@ from nanoshape_lib.micrographs.detection import find
 from nanoshape_lib.micrographs.pixel_size import NoLattice, estimate_pixel_size
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
-from nanoshape_lib.results import RESULTS, hardware, load_results, save_results
 from nanoshape_lib.simulation.field import Micrograph, MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.studies.results import RESULTS, hardware, load_results, save_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
 from nanoshape_lib.trust.conformal import trust_file
 
@@ -166,7 +166,7 @@ def micrograph_study(
         "trust_sha256": {name: file_sha256(trust_file(path)) for name, path in weights.items()},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.micrograph_study"),
+        "code": code_hash("nanoshape_lib.studies.micrographs"),
     }
     if (folder / f"{name}.json").is_file():
         earlier, about = load_results(name, folder)

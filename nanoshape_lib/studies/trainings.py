@@ -17,7 +17,7 @@ from nanoshape_lib.networks.evaluation import accuracy_interval, by_particle, pr
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.networks.training import TrainingConfig, fit, predict
 from nanoshape_lib.paths import GENERATED, read_manifest
-from nanoshape_lib.profiles import Profile, Trainings
+from nanoshape_lib.studies.profiles import Profile, Trainings
 
 ImageSets = dict[str, ImageSet]
 
@@ -128,9 +128,9 @@ def training_images(profile: Profile, store: Store) -> ImageSet | FreshImages:
 def control_network(
     profile: Profile, name: str, train: ImageSet, validation: ImageSet, deadline: float = math.inf
 ) -> nn.Module:
-    """The network of one control, see :mod:`nanoshape_lib.controls`, trained on these images or loaded."""
+    """The network of one control, see :mod:`nanoshape_lib.studies.controls`, trained on these images or loaded."""
     config = _trainings(profile, profile.controls, profile.best.architecture, len(train))[0]
-    key = _key(config.model_dump_json(), repr(profile.controls), code_hash("nanoshape_lib.controls"))
+    key = _key(config.model_dump_json(), repr(profile.controls), code_hash("nanoshape_lib.studies.controls"))
     return fit(config, train, validation, _trained(profile, "controls") / f"{name}-{key}", deadline)[0]
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nanoshape_lib import specimen_study
 from nanoshape_lib.datasets.exposures import as_designed
 from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.errors import NanoshapeError
@@ -13,9 +12,10 @@ from nanoshape_lib.figures.transfer import specimen_curves
 from nanoshape_lib.particles.shapes import neighbour_distances
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.results import load_results
 from nanoshape_lib.simulation.film import Placement, density_g_cm3, load_block, load_film
+from nanoshape_lib.studies import specimens
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.results import load_results
 
 DESIGN = load_profile("paper").dataset
 
@@ -81,18 +81,18 @@ def test_impossible_specimens_are_refused(quantities):
 
 def test_a_film_of_the_blocks_thickness_is_the_usual_one():
     draws = {"cnn6": as_designed(DESIGN)}
-    usual, labels = specimen_study.specimen_images(DESIGN, Specimen(), draws, 5)
-    same, _ = specimen_study.specimen_images(DESIGN, Specimen(film_A=30, strain=0), draws, 5)
-    thick, _ = specimen_study.specimen_images(DESIGN, Specimen(film_A=60), draws, 5)
+    usual, labels = specimens.specimen_images(DESIGN, Specimen(), draws, 5)
+    same, _ = specimens.specimen_images(DESIGN, Specimen(film_A=30, strain=0), draws, 5)
+    thick, _ = specimens.specimen_images(DESIGN, Specimen(film_A=60), draws, 5)
     assert torch.equal(usual["cnn6"], same["cnn6"]) and list(labels) == [0, 1, 2, 3, 4]
     assert not torch.equal(usual["cnn6"], thick["cnn6"])
     assert Placement(0, thickness_A=30.0).positions() == pytest.approx(Placement(0).positions())
 
 
 def test_the_study_counts_what_the_classifier_says(monkeypatch):
-    monkeypatch.setattr(specimen_study, "SPECIMENS", {"temperature_K": (300, 600)})
+    monkeypatch.setattr(specimens, "SPECIMENS", {"temperature_K": (300, 600)})
     draws = {"cnn6": as_designed(DESIGN)}
-    table = specimen_study.specimen_study({"cnn6": DATA / "weights/cnn6.safetensors"}, draws, DESIGN, 10)
+    table = specimens.specimen_study({"cnn6": DATA / "weights/cnn6.safetensors"}, draws, DESIGN, 10)
     assert list(table["value"]) == [300, 600] and (table["particles"] == 10).all()
     assert (table["accuracy"] >= 0.8).all() and (table["refused"] <= 0.5).all()
     for share in ("accuracy", "refused"):

@@ -5,8 +5,8 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.results import load_results, provenance, save_results
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.results import load_results, provenance, save_results
 
 
 def test_results_come_back_with_their_provenance(tmp_path):

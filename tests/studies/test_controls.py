@@ -8,18 +8,18 @@ import pandas as pd
 import pytest
 import torch
 
-from nanoshape_lib import controls, studies
 from nanoshape_lib.datasets.images import ImageSet
-from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.results import load_results
 from nanoshape_lib.simulation.imaging import standardise
+from nanoshape_lib.studies import controls, trainings
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.results import load_results
 
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
     """The smoke profile; waves and networks are kept apart from the user's own."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(studies, "GENERATED", tmp_path_factory.mktemp("generated"))
+    patch.setattr(trainings, "GENERATED", tmp_path_factory.mktemp("generated"))
     yield load_profile("smoke")
     patch.undo()
 

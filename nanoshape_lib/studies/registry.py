@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from nanoshape_lib.campaign import best_study, trainings_study
-from nanoshape_lib.controls import controls_study
-from nanoshape_lib.micrograph_study import METALS, METALS_NAME, METALS_SEED, micrograph_study
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.specimen_study import shipped_specimens
-from nanoshape_lib.studies import Run, architecture_runs, sampling_runs
-from nanoshape_lib.transfer import ablation_study, transfer_study
-from nanoshape_lib.trust_study import trust_studies
+from nanoshape_lib.studies.campaign import best_study, trainings_study
+from nanoshape_lib.studies.controls import controls_study
+from nanoshape_lib.studies.micrographs import METALS, METALS_NAME, METALS_SEED, micrograph_study
+from nanoshape_lib.studies.ood import trust_studies
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.specimens import shipped_specimens
+from nanoshape_lib.studies.trainings import Run, architecture_runs, sampling_runs
+from nanoshape_lib.studies.transfer import ablation_study, transfer_study
 
 Study = Callable[[Profile, float, Path, Path], tuple[int, int]]
 """Takes a profile, a deadline of ``time.monotonic()`` [s], and the folders of tables and of weights; gives how many

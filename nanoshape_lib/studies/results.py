@@ -15,7 +15,7 @@ from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.profiles import Profile
+from nanoshape_lib.studies.profiles import Profile
 
 RESULTS = DATA / "results"
 EXAMPLES = 60
@@ -46,7 +46,7 @@ def provenance(profile: Profile, expected: int, finished: int, hours: float, dev
         "hours": round(hours, 3),
         "hardware": hardware(device),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy", "zarr")},
-        "code": code_hash("nanoshape_lib.studies"),
+        "code": code_hash("nanoshape_lib.studies.trainings"),
     }
 
 

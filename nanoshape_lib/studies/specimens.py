@@ -16,14 +16,14 @@ from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import file_sha256
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import hardware, save_results
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.studies.ood import PIXEL_ERROR
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.results import hardware, save_results
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.trust.conformal import trust_file
-from nanoshape_lib.trust_study import PIXEL_ERROR
 
 SPECIMENS: dict[str, tuple[float, ...]] = {
     "temperature_K": (0, 150, 300, 600, 900),
@@ -111,7 +111,7 @@ def shipped_specimens(profile: Profile, folder: Path, weights: Path) -> tuple[in
         "trust_sha256": {name: file_sha256(trust_file(path)) for name, path in files.items()},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.specimen_study"),
+        "code": code_hash("nanoshape_lib.studies.specimens"),
     }
     save_results(NAME, table, origin, folder)
     return len(draws), len(draws)

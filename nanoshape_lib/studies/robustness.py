@@ -17,7 +17,7 @@ from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, make_images_at
-from nanoshape_lib.studies import evaluate
+from nanoshape_lib.studies.trainings import evaluate
 
 # Values of each setting at which the networks are asked, everything else being as in the design.
 SWEEPS: dict[str, tuple[float, ...]] = {

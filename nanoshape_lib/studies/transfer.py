@@ -17,9 +17,10 @@ from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.networks.models import load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, _Run, fit, predict
 from nanoshape_lib.paths import DATA, file_sha256
-from nanoshape_lib.profiles import Profile
-from nanoshape_lib.results import provenance, save_results
-from nanoshape_lib.robustness import (
+from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.results import provenance, save_results
+from nanoshape_lib.studies.robustness import (
     ORIGINAL,
     RANDOM,
     Questions,
@@ -32,8 +33,7 @@ from nanoshape_lib.robustness import (
     kept_images,
     random_images,
 )
-from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
-from nanoshape_lib.studies import evaluate, image_set, prepared_store
+from nanoshape_lib.studies.trainings import evaluate, image_set, prepared_store
 
 START = DATA / "weights" / "cnn6.safetensors"
 BEFORE, AFTER = "cnn6", "cnn6_ranges"
@@ -169,7 +169,7 @@ def transfer_study(
     original = [accuracy_row(name, ORIGINAL, math.nan, evaluate(network, test)) for name, network in networks.items()]
     table = pd.concat([pd.DataFrame(original), accuracies(networks, store, plan.ranges, ask)], ignore_index=True)
     origin = provenance(profile, 1, 1, card["seconds"] / 3600, training.device)
-    origin |= {"plan": plan.model_dump(mode="json"), "code": code_hash("nanoshape_lib.transfer")}
+    origin |= {"plan": plan.model_dump(mode="json"), "code": code_hash("nanoshape_lib.studies.transfer")}
     drawn = random_images(store, plan.ranges, ask.random_waves)
     temperatures = {BEFORE: its_card["temperature"], AFTER: temperature}
     calibration = [calibration_row(name, networks[name], value, drawn) for name, value in temperatures.items()]
@@ -216,7 +216,7 @@ def ablation_study(
         tables.append(accuracies({name: model}, store, plan.ranges, ask, None if left_out is None else [left_out]))
         seconds += card["seconds"]
         origin = provenance(profile, len(LIMITS) + 1, len(tables), seconds / 3600, plan.training.device)
-        origin |= {"plan": plan.model_dump(mode="json"), "code": code_hash("nanoshape_lib.transfer")}
+        origin |= {"plan": plan.model_dump(mode="json"), "code": code_hash("nanoshape_lib.studies.transfer")}
         save_results("transfer_ablations", pd.concat(tables, ignore_index=True), origin, folder)
     return len(tables), len(LIMITS) + 1
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from nanoshape_lib import campaign, studies
-from nanoshape_lib.campaign import shipped_shares
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.networks.training import predict
-from nanoshape_lib.profiles import FreshTraining, load_profile
-from nanoshape_lib.results import load_examples, load_results
-from nanoshape_lib.studies import (
+from nanoshape_lib.studies import campaign, trainings
+from nanoshape_lib.studies.campaign import shipped_shares
+from nanoshape_lib.studies.profiles import FreshTraining, load_profile
+from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.trainings import (
     architecture_differences,
     architecture_runs,
     architecture_shares,
@@ -35,7 +35,7 @@ def profile(tmp_path_factory):
     study = smoke.architectures.model_copy(update={"architectures": ("cnn4", "cnn6"), "train_images": (30,)})
     fresh = FreshTraining(images_per_wave=2, passes=2)
     patch = pytest.MonkeyPatch()
-    patch.setattr(studies, "GENERATED", tmp_path_factory.mktemp("generated"))
+    patch.setattr(trainings, "GENERATED", tmp_path_factory.mktemp("generated"))
     yield smoke.model_copy(update={"dataset": dataset, "architectures": study, "fresh": fresh})
     patch.undo()
 
@@ -93,7 +93,7 @@ def test_the_best_network_is_shipped_with_what_it_says_of_every_test_image(profi
     table, _ = load_results("best", tmp_path)
     outputs = campaign.shipped_predictions("cnn6", folder=tmp_path)
     model, card = load_weights(tmp_path / "weights/cnn6.safetensors")
-    images = studies.image_set(profile, studies.prepared_store(profile), "test")
+    images = trainings.image_set(profile, trainings.prepared_store(profile), "test")
     logits = predict(model, images.images)
     assert outputs[campaign.LOGITS].to_numpy() == pytest.approx(logits, abs=1e-3)
     known = ["group", "label", "size_A", "defocus_A", "beam_z"]

@@ -8,8 +8,8 @@ import pandas as pd
 from nanoshape_lib.micrographs.consensus import consensus, sentences
 from nanoshape_lib.micrographs.pixel_size import PixelSize, check
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
+from nanoshape_lib.studies.ood_tables import auroc
 from nanoshape_lib.trust.spectral_check import QUANTITIES
-from nanoshape_lib.trust_tables import auroc
 
 COUNTS = (1, 2, 4, 8)
 KEYS = ["metal", "micrograph"]
@@ -27,7 +27,7 @@ def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        Of :func:`nanoshape_lib.micrograph_study.micrograph_study`, with one network.
+        Of :func:`nanoshape_lib.studies.micrographs.micrograph_study`, with one network.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     Parameters
     ----------
     table
-        Of :func:`nanoshape_lib.micrograph_study.micrograph_study`, with one network and gold among the metals.
+        Of :func:`nanoshape_lib.studies.micrographs.micrograph_study`, with one network and gold among the metals.
     counts
         Numbers of particles.
     seed

@@ -8,18 +8,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nanoshape_lib import robustness, transfer
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.figures.transfer import range_contributions, transfer_curves
 from nanoshape_lib.networks.models import build_model, load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, predict
-from nanoshape_lib.profiles import load_profile
-from nanoshape_lib.results import load_results
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_series, phase_transfer
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, form_at, make_images_at
+from nanoshape_lib.studies import robustness, transfer
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.results import load_results
 
 QUIET = Detector(dose_e_A2=None)
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
