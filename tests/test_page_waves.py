@@ -10,8 +10,6 @@ from scipy.special import softmax
 
 from nanoshape_lib import javascript
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.explorer import power_spectrum
-from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.page.assets import write_asset
 from nanoshape_lib.page.build import PFFFT, SMOKE
@@ -24,6 +22,8 @@ from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.widgets.drawing import wave_maps
+from nanoshape_lib.widgets.explorer_model import power_spectrum
+from nanoshape_lib.widgets.knobs import KNOBS
 
 SETTINGS = 50
 IMAGE_TOLERANCE = 1e-4

@@ -8,7 +8,6 @@ import numpy as np
 
 from nanoshape_lib.figures.structures import outward_normal
 from nanoshape_lib.figures.style import SHAPE_COLORS
-from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.page.waves import StoredWave, stored_waves
 from nanoshape_lib.particles import shapes
@@ -18,6 +17,7 @@ from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_modes, intensity_pixels
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.widgets.knobs import KNOBS
 
 # Atoms nearer to a facet than this share of the distance of neighbours are its outermost layer.
 SURFACE = 0.5

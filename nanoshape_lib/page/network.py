@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.javascript import MODULES
-from nanoshape_lib.knobs import KNOBS
 from nanoshape_lib.networks.models import IMAGE_PIXELS, PlainCNN, load_weights
 from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
+from nanoshape_lib.widgets.knobs import KNOBS
 
 WEIGHTS = DATA / "weights" / "cnn6.safetensors"
 RUNTIME = MODULES / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"

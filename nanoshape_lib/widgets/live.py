@@ -12,7 +12,6 @@ from ase import Atoms
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw
 
-from nanoshape_lib.explorer import ExplorerModel, Simulated, power_spectrum
 from nanoshape_lib.figures.orientations import equal_area
 from nanoshape_lib.figures.structures import LIGHT
 from nanoshape_lib.figures.style import SHAPE_COLORS
@@ -21,6 +20,7 @@ from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
 from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
 from nanoshape_lib.widgets.drawing import ENVELOPE, GOLD_111_A, SIDE_VIEW, TRANSFER, as_grey, signed, wave_maps
+from nanoshape_lib.widgets.explorer_model import ExplorerModel, Simulated, power_spectrum
 
 SCREEN_PIXELS = 384
 BALL_PIXELS = 320

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from nanoshape_lib.background import Latest
+from nanoshape_lib.widgets.latest import Latest
 
 
 def test_of_many_requests_the_first_is_begun_and_the_newest_answered():

@@ -17,7 +17,6 @@ from torch import nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
 from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles import orientation, shapes
@@ -28,6 +27,7 @@ from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.studies.results import load_results
+from nanoshape_lib.widgets.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
 
 FIDELITY = "fast"
 CARBON_BLOCK = 0
@@ -50,7 +50,7 @@ class Particle:
 
 @dataclass(frozen=True)
 class Imaging:
-    """What only forms a new image; see `nanoshape_lib.knobs` for each."""
+    """What only forms a new image; see `nanoshape_lib.widgets.knobs` for each."""
 
     defocus_A: float = KNOBS["defocus_A"].default
     Cs_um: float = KNOBS["Cs_um"].default

@@ -13,24 +13,24 @@ import torch
 from ipywidgets.embed import embed_data
 from PIL import Image
 
-from nanoshape_lib import explorer
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.explorer import (
+from nanoshape_lib.networks.models import build_model
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.simulation.imaging import focal_series, standardise
+from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.widgets import explorer_model
+from nanoshape_lib.widgets import live as pictures
+from nanoshape_lib.widgets.drawing import as_grey
+from nanoshape_lib.widgets.explorer import Explorer, focal_stack
+from nanoshape_lib.widgets.explorer_model import (
     Classifier,
     ExplorerModel,
     Particle,
     power_spectrum,
     shipped_classifier,
 )
-from nanoshape_lib.knobs import KNOBS, PIXEL_SIZES_A, KnobError
-from nanoshape_lib.networks.models import build_model
-from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.simulation.imaging import focal_series, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
-from nanoshape_lib.widget_parts import STALE
-from nanoshape_lib.widgets import Explorer, focal_stack
-from nanoshape_lib.widgets import live as pictures
-from nanoshape_lib.widgets.drawing import as_grey
+from nanoshape_lib.widgets.knobs import KNOBS, PIXEL_SIZES_A, KnobError
+from nanoshape_lib.widgets.parts import STALE
 
 CUBE = {"shape": "cube", "size_A": 40, "film": False}
 NEW_INSTRUMENTS = {
@@ -58,9 +58,9 @@ def model(classifier):
 def waves_computed(monkeypatch):
     """Counts the multislice calculations; waves kept from other tests do not count as computed."""
     calls = []
-    explorer.simulate.cache_clear()
-    original = explorer.exit_wave
-    monkeypatch.setattr(explorer, "exit_wave", lambda *args: calls.append(args) or original(*args))
+    explorer_model.simulate.cache_clear()
+    original = explorer_model.exit_wave
+    monkeypatch.setattr(explorer_model, "exit_wave", lambda *args: calls.append(args) or original(*args))
     return calls
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from nanoshape_lib.browsing import BrowserModel, Cell, ConfusionModel, sector_points
 from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.networks.evaluation import BEAM, PROBABILITIES
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.widget_parts import MATRIX, OURS, POINTS, shared, style, wrapping
 from nanoshape_lib.widgets import live
+from nanoshape_lib.widgets.browsing import BrowserModel, Cell, ConfusionModel, sector_points
 from nanoshape_lib.widgets.drawing import SHORT, signed
+from nanoshape_lib.widgets.parts import MATRIX, OURS, POINTS, shared, style, wrapping
 
 PICTURES_SHOWN = 24
 CROWD = 40

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import ipywidgets
 
-from nanoshape_lib.background import Latest
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse
 from nanoshape_lib.micrographs.evidence import Explainer
 from nanoshape_lib.micrographs.formats import FORMATS
 from nanoshape_lib.micrographs.report import STYLE, section
 from nanoshape_lib.trust.classifier import Classifier
-from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, style
+from nanoshape_lib.widgets.latest import Latest
+from nanoshape_lib.widgets.parts import LABEL_WIDTH, OURS, STALE, style
 
 
 class Uploaded(NamedTuple):

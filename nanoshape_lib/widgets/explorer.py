@@ -9,9 +9,11 @@ import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from nanoshape_lib.background import Latest
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.explorer import (
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.widgets import drawing as draw
+from nanoshape_lib.widgets import live
+from nanoshape_lib.widgets.explorer_model import (
     IMAGING_NAMES,
     PARTICLE_NAMES,
     Classifier,
@@ -21,11 +23,9 @@ from nanoshape_lib.explorer import (
     shipped_classifier,
     turn_knobs,
 )
-from nanoshape_lib.knobs import FILM_LABEL, KNOBS, KnobError
-from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.widget_parts import LABEL_WIDTH, OURS, STALE, Control, number_control, shared, style, wrapping
-from nanoshape_lib.widgets import drawing as draw
-from nanoshape_lib.widgets import live
+from nanoshape_lib.widgets.knobs import FILM_LABEL, KNOBS, KnobError
+from nanoshape_lib.widgets.latest import Latest
+from nanoshape_lib.widgets.parts import LABEL_WIDTH, OURS, STALE, Control, number_control, shared, style, wrapping
 
 FRAME_PIXELS = 580
 

@@ -8,7 +8,7 @@ import pytest
 
 from nanoshape_lib.micrographs.analysis import WEIGHTS
 from nanoshape_lib.trust.classifier import Classifier
-from nanoshape_lib.upload import Upload
+from nanoshape_lib.widgets.upload import Upload
 
 
 @pytest.fixture(scope="module")

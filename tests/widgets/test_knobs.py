@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from nanoshape_lib import knobs
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.explorer import IMAGING_NAMES, PARTICLE_NAMES, ExplorerModel, Imaging, Particle
-from nanoshape_lib.knobs import KNOBS, PIXEL_SIZES_A, SCHEMAS, knobs_json, pixels
 from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.widgets import knobs
+from nanoshape_lib.widgets.explorer_model import IMAGING_NAMES, PARTICLE_NAMES, ExplorerModel, Imaging, Particle
+from nanoshape_lib.widgets.knobs import KNOBS, PIXEL_SIZES_A, SCHEMAS, knobs_json, pixels
 
 
 def test_every_knob_has_a_field_and_every_number_a_knob():

@@ -8,7 +8,7 @@ import ipywidgets
 import numpy as np
 from IPython.display import Javascript
 
-from nanoshape_lib.knobs import Knob
+from nanoshape_lib.widgets.knobs import Knob
 
 OURS = "nanoshape"
 STALE = "nanoshape-stale"
