@@ -57,7 +57,7 @@ def book(
     seed: Annotated[int, typer.Option(help="Root of every random number in the book.")] = 0,
 ) -> None:
     """Execute the notebooks that are not up to date and render the book."""
-    from nanoshape_lib.book import build_book
+    from nanoshape_lib.book.build import build_book
 
     typer.echo(f"The book is ready: open {build_book(profile, seed)} in a browser.")
 
@@ -69,7 +69,7 @@ def run(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
-    from nanoshape_lib.notebooks import execute, save_figures
+    from nanoshape_lib.book.notebooks import execute, save_figures
     from nanoshape_lib.paths import NOTEBOOKS
 
     matches = sorted(NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))

@@ -11,9 +11,8 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.javascript import BOOK, install_javascript
-from nanoshape_lib.notebooks import (
+from nanoshape_lib.book.javascript import BOOK, install_javascript
+from nanoshape_lib.book.notebooks import (
     check_profile,
     declared_parameters,
     execute,
@@ -21,7 +20,8 @@ from nanoshape_lib.notebooks import (
     recorded_fingerprint,
     save_figures,
 )
-from nanoshape_lib.page.build import build_page
+from nanoshape_lib.book.page import build_page
+from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import NOTEBOOKS, ROOT
 
 EXECUTED = BOOK / "executed"

@@ -10,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
-from nanoshape_lib import book, notebooks
+from nanoshape_lib.book import build, notebooks
 from nanoshape_lib.cli import app
 from nanoshape_lib.datasets import fingerprint
 from nanoshape_lib.errors import NanoshapeError
@@ -74,7 +74,7 @@ def test_figures_are_named_once_and_described():
 
 
 def test_every_notebook_is_a_page():
-    assert book.toc_notebooks() == [path.stem for path in SOURCES]
+    assert build.toc_notebooks() == [path.stem for path in SOURCES]
 
 
 # ------------------------------------------------------------------ set-up files
@@ -171,7 +171,7 @@ def test_source_files_follow_imports_but_not_their_users():
     names = {path.name for path in fingerprint.source_files("from nanoshape_lib.particles.orientation import euler")}
     assert {"__init__.py", "rotations.py"} <= names
     assert not names & {"cli.py", "book.py", "training.py"}
-    through = {path.name for path in fingerprint.source_files("import nanoshape_lib.book")}
+    through = {path.name for path in fingerprint.source_files("import nanoshape_lib.book.build")}
     assert {"book.py", "notebooks.py", "paths.py", "errors.py"} <= through
 
 
@@ -206,16 +206,16 @@ def test_bad_input_ends_in_one_sentence(arguments, sentence):
 # ------------------------------------------------------------------ the built book
 
 # index.html only forwards to the first page.
-PAGES = [path for path in book.HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html"]
+PAGES = [path for path in build.HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html"]
 
 
 @pytest.mark.book
 @pytest.mark.skipif(not PAGES, reason="there is no built book: run 'make book' first")
 class TestBuiltBook:
     def test_every_page_of_the_contents_is_there(self):
-        toc = yaml.safe_load((book.BOOK / "_toc.yml").read_text())
+        toc = yaml.safe_load((build.BOOK / "_toc.yml").read_text())
         files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-        assert [name for name in [toc["root"], *files] if not (book.HTML / f"{name}.html").is_file()] == []
+        assert [name for name in [toc["root"], *files] if not (build.HTML / f"{name}.html").is_file()] == []
 
     def test_every_image_has_a_description(self):
         for page in PAGES:
@@ -225,13 +225,13 @@ class TestBuiltBook:
                 assert alt and len(alt[1].split()) >= 2 and "_images" not in alt[1], (page.name, image[:200])
 
     def test_every_page_names_profile_seed_and_versions(self):
-        names = [yaml.safe_load((book.BOOK / "_toc.yml").read_text())["root"]]
-        names += [f"executed/{name}" for name in book.toc_notebooks()]
-        for page in (book.HTML / f"{name}.html" for name in names):
+        names = [yaml.safe_load((build.BOOK / "_toc.yml").read_text())["root"]]
+        names += [f"executed/{name}" for name in build.toc_notebooks()]
+        for page in (build.HTML / f"{name}.html" for name in names):
             note = re.search(r'<p class="build-note">.*?</p>', page.read_text(encoding="utf-8"), re.DOTALL)
             assert note and all(word in note[0] for word in ("profile", "seed", "abtem", "torch")), page.name
 
     def test_executed_notebooks_hold_no_error(self):
-        for name in book.toc_notebooks():
-            for cell in code_cells(read(book.EXECUTED / f"{name}.ipynb")):
+        for name in build.toc_notebooks():
+            for cell in code_cells(read(build.EXECUTED / f"{name}.ipynb")):
                 assert all(output.output_type != "error" for output in cell.outputs), name

@@ -111,7 +111,7 @@ def stored_waves(divisions: int, sizes_A: tuple[float, ...], fidelity: str) -> I
         Of the multislice simulation.
     """
     microscope = Microscope()
-    cache = GENERATED / f"page-{code_hash('nanoshape_lib.page.waves')[:12]}"
+    cache = GENERATED / f"page-{code_hash('nanoshape_lib.book.stored_waves')[:12]}"
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [
         (shape, size_A, index, direction)

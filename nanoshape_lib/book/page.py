@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from nanoshape_lib.book.assets import write_asset
+from nanoshape_lib.book.catalogue import waves_assets
+from nanoshape_lib.book.javascript import MODULES, PLAY, bundle
+from nanoshape_lib.book.onnx_network import WEIGHTS, network_asset, runtime_asset
+from nanoshape_lib.book.twin_figure import draw_twin
+from nanoshape_lib.book.twins import twins_assets
 from nanoshape_lib.datasets.fingerprint import code_hash, files_hash
-from nanoshape_lib.javascript import MODULES, PLAY, bundle
-from nanoshape_lib.page.assets import write_asset
-from nanoshape_lib.page.catalogue import waves_assets
-from nanoshape_lib.page.network import WEIGHTS, network_asset, runtime_asset
-from nanoshape_lib.page.twin import draw_twin
-from nanoshape_lib.page.twins import twins_assets
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import MANIFEST
 
@@ -30,7 +30,7 @@ def build_page(profile: str) -> None:
     kind = "smoke" if profile == "smoke" else "full"
     lock = MODULES.parent / "package-lock.json"
     mark = files_hash(
-        [WEIGHTS, WEIGHTS.with_suffix(".json"), lock, MANIFEST], kind, code_hash("nanoshape_lib.page.build")
+        [WEIGHTS, WEIGHTS.with_suffix(".json"), lock, MANIFEST], kind, code_hash("nanoshape_lib.book.page")
     )
     stamp = PLAY / "made"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
@@ -50,7 +50,7 @@ def write_page(folder: Path, **waves: Any) -> None:
     folder
         Where the page looks for its assets.
     **waves
-        Arguments of :func:`nanoshape_lib.page.catalogue.waves_assets`, if not its defaults.
+        Arguments of :func:`nanoshape_lib.book.catalogue.waves_assets`, if not its defaults.
     """
     write_asset(folder, "fft-wasm", PFFFT.read_bytes())
     network_asset(folder)

@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from nanoshape_lib.javascript import install_javascript, node_program
+from nanoshape_lib.book.javascript import install_javascript, node_program
 
-TESTS = sorted((Path(__file__).parent / "play").glob("*.test.mjs"))
+TESTS = sorted((Path(__file__).parents[1] / "play").glob("*.test.mjs"))
 
 
 def test_modules_of_the_page():

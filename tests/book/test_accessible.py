@@ -5,7 +5,7 @@ import time
 import pytest
 from test_offline import HTML, PAGES, Visit, browser, pytestmark  # noqa: F401
 
-from nanoshape_lib.javascript import MODULES
+from nanoshape_lib.book.javascript import MODULES
 
 AXE = MODULES / "axe-core" / "axe.min.js"
 # Icons are drawn by a script and in fonts of their own: until they are, axe-core takes them for text.

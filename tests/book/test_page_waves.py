@@ -8,14 +8,14 @@ import torch
 from page_browser import chromium, write_modules
 from scipy.special import softmax
 
-from nanoshape_lib import javascript
+from nanoshape_lib.book import javascript
+from nanoshape_lib.book.assets import write_asset
+from nanoshape_lib.book.catalogue import knobs, surface, waves_assets
+from nanoshape_lib.book.onnx_network import WEIGHTS, network_asset, runtime_asset, seen
+from nanoshape_lib.book.page import PFFFT, SMOKE
+from nanoshape_lib.book.stored_waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.page.assets import write_asset
-from nanoshape_lib.page.build import PFFFT, SMOKE
-from nanoshape_lib.page.catalogue import knobs, surface, waves_assets
-from nanoshape_lib.page.network import WEIGHTS, network_asset, runtime_asset, seen
-from nanoshape_lib.page.waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
 from nanoshape_lib.simulation.exit_waves import exit_wave, shake, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit

@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from page_browser import chromium
 
-from nanoshape_lib.book import HTML
+from nanoshape_lib.book.build import HTML
 
 PAGE = HTML / "play.html"
 FIRST_MB, ALL_MB = 3, 25

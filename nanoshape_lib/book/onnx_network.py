@@ -8,11 +8,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from nanoshape_lib.book.assets import write_asset, write_json
+from nanoshape_lib.book.javascript import MODULES
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.javascript import MODULES
 from nanoshape_lib.networks.models import IMAGE_PIXELS, PlainCNN, load_weights
-from nanoshape_lib.page.assets import write_asset, write_json
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.widgets.knobs import KNOBS
@@ -75,7 +75,7 @@ def runtime_asset(folder: Path) -> None:
         If the package is not there.
     """
     if not RUNTIME.is_file():
-        raise NanoshapeError(f"{RUNTIME} is missing: install_javascript() of nanoshape_lib.javascript fetches it")
+        raise NanoshapeError(f"{RUNTIME} is missing: install_javascript() of nanoshape_lib.book.javascript fetches it")
     write_asset(folder, "runtime-wasm", RUNTIME.read_bytes())
 
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from nanoshape_lib.book import HTML
-from nanoshape_lib.notebooks import _WIDGET_VIEW
+from nanoshape_lib.book.build import HTML
+from nanoshape_lib.book.notebooks import _WIDGET_VIEW
 
 # index.html only forwards to the first page.
 PAGES = sorted(path for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html")

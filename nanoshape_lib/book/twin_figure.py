@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 
+from nanoshape_lib.book.onnx_network import WEIGHTS
+from nanoshape_lib.book.stored_waves import StoredWave, unpack
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.page.network import WEIGHTS
-from nanoshape_lib.page.waves import StoredWave, unpack
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope

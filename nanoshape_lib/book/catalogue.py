@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from nanoshape_lib.book.assets import write_asset, write_json
+from nanoshape_lib.book.stored_waves import StoredWave, stored_waves
 from nanoshape_lib.figures.structures import outward_normal
 from nanoshape_lib.figures.style import SHAPE_COLORS
-from nanoshape_lib.page.assets import write_asset, write_json
-from nanoshape_lib.page.waves import StoredWave, stored_waves
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
@@ -40,7 +40,7 @@ def waves_assets(
     folder
         Where the page looks for its assets.
     divisions, sizes_A, fidelity
-        As for :func:`nanoshape_lib.page.waves.stored_waves`.
+        As for :func:`nanoshape_lib.book.stored_waves.stored_waves`.
 
     Returns
     -------

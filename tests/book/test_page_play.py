@@ -14,11 +14,11 @@ from page_browser import chromium, write_explorer
 from PIL import Image
 from scipy.special import softmax
 
-from nanoshape_lib import javascript
+from nanoshape_lib.book import javascript
+from nanoshape_lib.book.onnx_network import WEIGHTS
+from nanoshape_lib.book.page import SMOKE
+from nanoshape_lib.book.stored_waves import stored_waves, unpack
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.page.build import SMOKE
-from nanoshape_lib.page.network import WEIGHTS
-from nanoshape_lib.page.waves import stored_waves, unpack
 from nanoshape_lib.particles.orientation import random_rotations, reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.exit_waves import wave_pixels

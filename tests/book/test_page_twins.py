@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_offline import CHROMIUM, browser  # noqa: F401
 
-from nanoshape_lib.javascript import PLAY, bundle, install_javascript
-from nanoshape_lib.page.twins import TITLES, twin, twins_assets
+from nanoshape_lib.book.javascript import PLAY, bundle, install_javascript
+from nanoshape_lib.book.twins import TITLES, twin, twins_assets
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.studies.results import load_examples, load_results
 

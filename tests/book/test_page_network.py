@@ -19,10 +19,10 @@ from PIL import Image
 from scipy.special import softmax
 from torch import nn
 
-from nanoshape_lib import javascript
+from nanoshape_lib.book import javascript
+from nanoshape_lib.book.onnx_network import RUNTIME, WEIGHTS, export_network, network_asset, runtime_asset
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import PlainCNN, build_model, load_weights, save_weights
-from nanoshape_lib.page.network import RUNTIME, WEIGHTS, export_network, network_asset, runtime_asset
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.studies.results import load_examples
