@@ -261,8 +261,8 @@ def predict(
     with ThreadPoolExecutor(1) as beside:
         preparing = beside.submit(prepared)
         analyses, refused = analysis.analyse_all(files, classifier, pixel_size, whole_field)
-    for analysis in analyses:
-        for note in analysis.micrograph.notes:
+    for each in analyses:
+        for note in each.micrograph.notes:
             typer.echo(f"Note: {note}.", err=True)
     from nanoshape_lib.micrographs.report import summary, write_report
 

@@ -13,8 +13,8 @@ from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.exit_waves import wave_pixels
-from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_modes, intensity_pixels
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.widgets.knobs import KNOBS

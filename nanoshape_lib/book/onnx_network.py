@@ -82,7 +82,8 @@ def runtime_asset(folder: Path) -> None:
 def export_network(model: nn.Module) -> onnx.ModelProto:
     """A plain CNN as an ONNX graph, from images (N, 1, 128, 128) as they are, [x, y], to logits (N, 5).
 
-    The graph standardises each image itself, as :func:`nanoshape_lib.simulation.imaging.standardise` does. Weights are whole
+    The graph standardises each image itself, as :func:`nanoshape_lib.simulation.imaging.standardise` does. Weights are
+    whole
     numbers of 16 bits with one scale for each output channel, which halves the file; that scale is positive, passes
     through the max pooling and is joined with the batch normalisation's.
 

@@ -10,9 +10,10 @@ from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import axis_angle, sector_corners
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.paths import GENERATED
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake
-from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.optics import Microscope
 
 # A block of carbon that no network was trained on.

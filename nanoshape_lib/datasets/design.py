@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import shapes
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
 from nanoshape_lib.simulation.exit_waves import FIDELITIES
-from nanoshape_lib.simulation.film import BLOCKS, FIELD_A
+from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.optics import Detector, Microscope
 
-EDGE_A = 2.0
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.simulation.optics import Detector
 from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, form_at

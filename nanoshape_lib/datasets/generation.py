@@ -21,16 +21,16 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.design import EDGE_A, SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.datasets.schema import Chunk
 from nanoshape_lib.datasets.store import Store, finished, prepare, seal_chunk
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
-from nanoshape_lib.particles.specimen import Specimen
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, Specimen, shake
 from nanoshape_lib.simulation.devices import check_device
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake, wave_pixels
-from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
+from nanoshape_lib.simulation.film import Placement, Scene, deposit
 
 USUAL = Specimen()
 CONNECT_SECONDS = 5

@@ -36,8 +36,8 @@ def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table:
     pixel_size_A
         Pixel size [Å].
     boxes, table
-        Of :class:`nanoshape_lib.micrographs.analysis.Analysis`. Particles cut by the edge have dotted boxes, refused ones grey
-        dashed boxes.
+        Of :class:`nanoshape_lib.micrographs.analysis.Analysis`. Particles cut by the edge have dotted boxes, refused
+        ones grey dashed boxes.
     text
         A line below.
 

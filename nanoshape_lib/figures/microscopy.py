@@ -13,7 +13,8 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.simulation.film import FIELD_A, Scene
+from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.simulation.film import Scene
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
 from nanoshape_lib.simulation.optics import Detector, Microscope
 
@@ -168,7 +169,7 @@ def _error_axes(ax: Axes, samplings: Sequence[float], title: str) -> None:
 
 @styled
 def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> Figure:
-    """Errors of :func:`nanoshape_lib.simulation.convergence.convergence_table` against the grid, with the one in use marked."""
+    """Errors of the `convergence_table` against the grid, with the one in use marked."""
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharex=True)
     names = list(table["scene"].unique())
     for name, colour in zip(names, (GENERAL, ZONE_AXIS, THIRD), strict=False):
@@ -198,7 +199,7 @@ def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> 
 
 @styled
 def potential_cut(table: pd.DataFrame, text: str) -> Figure:
-    """Errors of :func:`nanoshape_lib.simulation.convergence.cut_table`: bars up to the middle, whiskers from least to greatest."""
+    """Errors of images from `cut_table`: bars up to the middle, whiskers from least to greatest."""
     fig, ax = plt.subplots(figsize=(7.2, 2.9))
     labels = {"whole": "potential up to the Nyquist frequency", "cut": "potential cut at two thirds of it"}
     grids = table.drop_duplicates(["sampling_A", "slice_A"])

@@ -28,7 +28,8 @@ SENTENCES = {
 
 
 class Consensus(NamedTuple):
-    """Of :data:`nanoshape_lib.trust.spectral_check.QUANTITIES`: logarithms over what is usual (3,), and their uncertainties.
+    """Of :data:`nanoshape_lib.trust.spectral_check.QUANTITIES`: logarithms over what is usual (3,), and their
+    uncertainties.
 
     Usual are the pixel size that was given and the lattice constant and atomic number of gold. ``ring`` says that the
     lattice is told by rings.

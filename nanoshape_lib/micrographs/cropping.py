@@ -45,7 +45,8 @@ def crop(
     image
         Micrograph (h, w).
     box
-        A row of the table of :func:`nanoshape_lib.micrographs.detection.find`: ``row``, ``column``, ``diameter_A`` and ``cut_off``.
+        A row of the table of :func:`nanoshape_lib.micrographs.detection.find`: ``row``, ``column``, ``diameter_A`` and
+        ``cut_off``.
     pixel_size_A
         Its pixel size [Å].
     boxes

@@ -1,7 +1,7 @@
 """Readers of the formats of microscope files, most of them by way of RosettaSciIO.
 
-A damaged file can make a reader loop, ask for any amount of memory or crash: :mod:`nanoshape_lib.micrographs.reading` calls them
-in a process of their own.
+A damaged file can make a reader loop, ask for any amount of memory or crash: :mod:`nanoshape_lib.micrographs.reading`
+calls them in a process of their own.
 """
 
 import os

@@ -30,7 +30,8 @@ class Micrograph:
     pixel_size_A
         Side of a pixel [Å], or None if neither the user nor the file gives it.
     source
-        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"`` (:mod:`nanoshape_lib.micrographs.pixel_size`) or None.
+        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"``
+        (:mod:`nanoshape_lib.micrographs.pixel_size`) or None.
     path
         The file, as it was given and as it can stand in a sentence.
     notes

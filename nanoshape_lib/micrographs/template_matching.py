@@ -14,7 +14,7 @@ from nanoshape_lib.micrographs.templates import ANGLES, STEP_DEG, Library, libra
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import intensity_spectrum, record, standardise, turn
 from nanoshape_lib.simulation.optics import Detector, Microscope
 
@@ -176,14 +176,15 @@ def best_match(
 ) -> Match:
     """The simulation of a shape that fits an image best.
 
-    The spectrum of the image is compared with those of `nanoshape_lib.micrographs.templates.library`, at every in-plane angle and
-    mirrored too. The best of them are laid over the image at each defocus, and the very best are refined in
+    The spectrum of the image is compared with those of `nanoshape_lib.micrographs.templates.library`, at every in-plane
+    angle and mirrored too. The best of them are laid over the image at each defocus, and the very best are refined in
     direction, angle, defocus and size, each step by the correlation of the images.
 
     Parameters
     ----------
     image
-        One particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.micrographs.cropping.crop` makes it.
+        One particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.micrographs.cropping.crop` makes
+        it.
     shape
         The shape, its label or its name.
     microscope, camera

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import shake
 from nanoshape_lib.paths import GENERATED
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake
+from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.optics import Detector, Microscope

@@ -10,7 +10,6 @@ from ase import Atoms
 from ase.cluster import Decahedron, FaceCenteredCubic
 from ase.data import atomic_numbers, reference_states
 
-from nanoshape_lib.datasets.design import EDGE_A
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import (
@@ -19,7 +18,7 @@ from nanoshape_lib.particles.shapes import (
     GOLD_NEIGHBOUR_DISTANCE_A,
     Shape,
 )
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
 
 Builder = Callable[[float, np.random.Generator], Atoms]
 

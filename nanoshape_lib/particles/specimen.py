@@ -1,13 +1,18 @@
-"""What differs between specimens besides shape, size and orientation: thermal motion, strain, thickness of the film."""
+"""The specimen besides shape, size and orientation: field of view, thermal motion, strain, thickness of the film."""
 
 import math
 
 import numpy as np
+from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
 
-from nanoshape_lib.simulation.exit_waves import THERMAL_RMS_A
-
+FIELD_A = 128.0
+"""Side of the square field of view of every exit wave [Å]."""
+EDGE_A = 2.0
+"""Least distance of a particle's atoms from the edge of the field [Å]."""
 ROOM_K = 300.0
+THERMAL_RMS_A = 0.085
+"""Root mean square displacement per axis of gold at 300 K [Å]."""
 
 
 class Specimen(BaseModel):
@@ -41,3 +46,20 @@ class Specimen(BaseModel):
     def strained(self, positions: np.ndarray) -> np.ndarray:
         """Positions (N, 3) [Å] of the strained particle, in its own frame."""
         return positions * [1.0, 1.0, 1.0 + self.strain]
+
+
+def shake(atoms: Atoms, rng: np.random.Generator, rms_A: float = THERMAL_RMS_A) -> Atoms:
+    """One frozen-phonon configuration: independent Gaussian displacements of every atom.
+
+    Parameters
+    ----------
+    atoms
+        The atoms at rest.
+    rng
+        Source of the random numbers.
+    rms_A
+        Root mean square displacement per axis [Å]; 0.085 Å is gold's at 300 K.
+    """
+    shaken = atoms.copy()
+    shaken.positions += rng.normal(0.0, rms_A, shaken.positions.shape)
+    return shaken

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 
 from nanoshape_lib.particles import orientation, shapes
-from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, fourier_crop, shake, wave_pixels
-from nanoshape_lib.simulation.film import FIELD_A, Scene, deposit
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.film import Scene, deposit
 from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_spectrum, record
 from nanoshape_lib.simulation.multislice import (
     Grid,
@@ -118,8 +119,8 @@ def _image_errors(wave: np.ndarray, exact: np.ndarray, microscope: Microscope) -
 def cut_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
     """The exit wave of a particle in vacuum if its potential ends at two thirds of the grid's Nyquist frequency.
 
-    The potential is abTEM's, which is cut there; all else is as in :func:`~nanoshape_lib.simulation.exit_waves.exit_wave`,
-    on the whole field.
+    The potential is abTEM's, which is cut there; all else is as in
+    :func:`~nanoshape_lib.simulation.exit_waves.exit_wave`, on the whole field.
     """
     n, energy = wave_pixels(microscope), microscope.energy_eV
     field, small = (Grid((pixels, pixels), (FIELD_A, FIELD_A)) for pixels in (grid.pixels, n))

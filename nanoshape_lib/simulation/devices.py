@@ -1,8 +1,11 @@
 """Where torch computes: a device that is there, or all cores at once."""
 
+import os
+import platform
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -28,3 +31,20 @@ def check_device(device: str, here: bool = True) -> None:
         raise NanoshapeError(f"device is {device!r}, but must be cpu, cuda or cuda:N")
     if here and device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise NanoshapeError(f"device is {device!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
+
+
+def hardware(device: str = "cpu") -> dict[str, str | int]:
+    """Processor, cores and, where one is used, graphics card of this machine."""
+    found: dict[str, str | int] = {"processor": _processor(), "cores": os.cpu_count() or 1}
+    if device.startswith("cuda"):
+        found["graphics card"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -9,7 +9,8 @@ import torch
 from ase import Atoms
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.simulation.film import FIELD_A, Scene, load_film
+from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.simulation.film import Scene, load_film
 from nanoshape_lib.simulation.multislice import (
     Grid,
     multislice,
@@ -23,7 +24,6 @@ from nanoshape_lib.simulation.optics import Microscope
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
-THERMAL_RMS_A = 0.085
 MARGIN_A = 6.0
 TAPER_A = 4.0
 
@@ -59,23 +59,6 @@ def fidelity(name: str | Fidelity) -> Fidelity:
 def wave_pixels(microscope: Microscope) -> int:
     """Side in pixels of the smallest fast grid that holds everything inside the objective aperture."""
     return next_fast_size(2 * math.ceil(microscope.aperture_per_A * FIELD_A))
-
-
-def shake(atoms: Atoms, rng: np.random.Generator, rms_A: float = THERMAL_RMS_A) -> Atoms:
-    """One frozen-phonon configuration: independent Gaussian displacements of every atom.
-
-    Parameters
-    ----------
-    atoms
-        The atoms at rest.
-    rng
-        Source of the random numbers.
-    rms_A
-        Root mean square displacement per axis [Å]; 0.085 Å is gold's at 300 K.
-    """
-    shaken = atoms.copy()
-    shaken.positions += rng.normal(0.0, rms_A, shaken.positions.shape)
-    return shaken
 
 
 def squared_frequencies(n: int, extent_A: float = FIELD_A) -> np.ndarray:

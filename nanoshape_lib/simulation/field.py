@@ -12,16 +12,9 @@ from tqdm import tqdm
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.decoys import lattice_ratio
-from nanoshape_lib.simulation.exit_waves import (
-    FIDELITIES,
-    exit_wave,
-    fidelity,
-    film_wave,
-    fourier_crop,
-    shake,
-    wave_pixels,
-)
-from nanoshape_lib.simulation.film import BLOCKS, FIELD_A, Placement, Scene, deposit, load_block
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
 from nanoshape_lib.simulation.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
 from nanoshape_lib.simulation.multislice import Grid, propagator, slices
 from nanoshape_lib.simulation.optics import Detector, Microscope

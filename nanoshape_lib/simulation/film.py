@@ -9,10 +9,10 @@ from ase import Atoms
 from scipy.spatial import cKDTree
 
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import data_file
 
 BLOCKS = 14
-FIELD_A = 128.0
 CONTACT_A = 2.5
 CLEARANCE_A = 0.1
 LAYER_ROLL_A = (47.0, 29.0)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.multislice import next_fast_size
 from nanoshape_lib.simulation.optics import Detector, Microscope
 

@@ -13,8 +13,8 @@ from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.devices import on_all_cores
-from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.imaging import intensity_pixels, intensity_spectrum, mtf, standardise, turn
 from nanoshape_lib.simulation.optics import Detector, Microscope
 
@@ -220,7 +220,8 @@ def form_at(
     Parameters
     ----------
     waves
-        Exit waves (N, n, n), see :func:`nanoshape_lib.simulation.imaging.intensity_spectrum`; their device forms the images.
+        Exit waves (N, n, n), see :func:`nanoshape_lib.simulation.imaging.intensity_spectrum`; their device forms the
+        images.
     settings
         One for each image.
     microscope, detector

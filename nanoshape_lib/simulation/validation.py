@@ -12,18 +12,11 @@ from ase import Atoms
 from scipy.special import j0
 
 from nanoshape_lib.particles import shapes
+from nanoshape_lib.particles.specimen import FIELD_A, THERMAL_RMS_A, shake
 from nanoshape_lib.simulation import convergence
 from nanoshape_lib.simulation.convergence import NOISELESS, relative_error
-from nanoshape_lib.simulation.exit_waves import (
-    THERMAL_RMS_A,
-    Fidelity,
-    exit_wave,
-    film_wave,
-    fourier_crop,
-    shake,
-    wave_pixels,
-)
-from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.film import Placement, Scene, deposit
 from nanoshape_lib.simulation.imaging import (
     focal_series,
     form_images,
@@ -215,7 +208,8 @@ def lens_checks(
 ) -> list[Check]:
     """The optics: partial coherence, the coherent image, aliasing, and weak objects.
 
-    ``treatments`` are the :func:`~nanoshape_lib.simulation.convergence.coherence_images` of the wave at this defocus [Å].
+    ``treatments`` are the :func:`~nanoshape_lib.simulation.convergence.coherence_images` of the wave at this defocus
+    [Å].
     """
     pixels, defocus, seen = (
         intensity_pixels(microscope, NOISELESS),

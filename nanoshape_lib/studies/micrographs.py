@@ -23,9 +23,10 @@ from nanoshape_lib.micrographs.detection import find
 from nanoshape_lib.micrographs.pixel_size import NoLattice, estimate_pixel_size
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.field import Micrograph, MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Detector, Microscope
-from nanoshape_lib.studies.results import RESULTS, hardware, load_results, save_results
+from nanoshape_lib.studies.results import RESULTS, load_results, save_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
 from nanoshape_lib.trust.conformal import trust_file
 
@@ -89,7 +90,8 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
     DataFrame
         One row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a box
         that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
-        ``known``, ``ood_score`` and the columns ``shown_`` of :meth:`nanoshape_lib.trust.classifier.Classifier.classify`.
+        ``known``, ``ood_score`` and the columns ``shown_`` of
+        :meth:`nanoshape_lib.trust.classifier.Classifier.classify`.
     """
     image, pixel_A, truth = micrograph
     boxes = find(image, pixel_A)

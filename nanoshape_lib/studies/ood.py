@@ -21,11 +21,12 @@ from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
 from nanoshape_lib.paths import GENERATED, file_sha256
+from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies.ood_tables import Seen, coverage_table, novelty_table
 from nanoshape_lib.studies.profiles import Profile
-from nanoshape_lib.studies.results import RESULTS, hardware, save_image_set, save_results
+from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
 from nanoshape_lib.studies.trainings import prepared_store
 from nanoshape_lib.trust import ood_kinds
 from nanoshape_lib.trust.conformal import calibrate, save_trust
@@ -46,7 +47,7 @@ PIXEL_ERROR = 0.01
 REFERENCES = 100
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
-"""A particle shows fringes if so many of its atoms scatter in phase, see :mod:`nanoshape_lib.particles.structure_factor`."""
+"""A particle shows fringes if so many of its atoms scatter in phase, see `particles.structure_factor`."""
 
 
 def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:

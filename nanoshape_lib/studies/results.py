@@ -1,8 +1,6 @@
 """Results that are shipped: a tidy table with the provenance of its numbers beside it."""
 
 import json
-import os
-import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,27 +13,11 @@ from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import DATA
+from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.studies.profiles import Profile
 
 RESULTS = DATA / "results"
 EXAMPLES = 60
-
-
-def hardware(device: str = "cpu") -> dict[str, str | int]:
-    """Processor, cores and, where one is used, graphics card of this machine."""
-    found: dict[str, str | int] = {"processor": _processor(), "cores": os.cpu_count() or 1}
-    if device.startswith("cuda"):
-        found["graphics card"] = torch.cuda.get_device_name(device)
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def provenance(profile: Profile, expected: int, finished: int, hours: float, device: str = "cpu") -> dict:

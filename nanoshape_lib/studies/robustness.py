@@ -109,8 +109,8 @@ def accuracies(
     Returns
     -------
     DataFrame
-        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.simulation.ranges.Setting`), value, accuracy
-        with its group-bootstrap interval low to high, images and particles.
+        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.simulation.ranges.Setting`), value,
+        accuracy with its group-bootstrap interval low to high, images and particles.
     """
     drawn = random_images(store, ranges, ask.random_waves)
     rows = [accuracy_row(name, RANDOM, math.nan, evaluate(network, drawn)) for name, network in networks.items()]

@@ -16,12 +16,12 @@ from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import file_sha256
-from nanoshape_lib.simulation.devices import on_all_cores
+from nanoshape_lib.simulation.devices import hardware, on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies.ood import PIXEL_ERROR
 from nanoshape_lib.studies.profiles import Profile
-from nanoshape_lib.studies.results import hardware, save_results
+from nanoshape_lib.studies.results import save_results
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.trust.conformal import trust_file
 
@@ -73,7 +73,8 @@ def specimen_study(
     Returns
     -------
     DataFrame
-        ``network``, ``quantity``, a field of :class:`~nanoshape_lib.particles.specimen.Specimen`, ``value``, ``accuracy`` of the
+        ``network``, ``quantity``, a field of :class:`~nanoshape_lib.particles.specimen.Specimen`, ``value``,
+        ``accuracy`` of the
         first choice and share ``refused``, both with the ends ``_low`` and ``_high`` of a 95 % Wilson interval, and
         ``particles``.
     """

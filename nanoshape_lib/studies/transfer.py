@@ -97,7 +97,8 @@ def fine_tune(
     Returns
     -------
     model, card
-        As of :func:`nanoshape_lib.networks.training.fit`, the card with ``ranges``, ``passes`` and the SHA-256 of ``start``.
+        As of :func:`nanoshape_lib.networks.training.fit`, the card with ``ranges``, ``passes`` and the SHA-256 of
+        ``start``.
 
     Raises
     ------

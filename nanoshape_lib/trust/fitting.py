@@ -14,8 +14,8 @@ from torch import nn
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw
 from nanoshape_lib.networks.features import Views, look
+from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.studies.ood_tables import Seen
-from nanoshape_lib.studies.results import hardware
 from nanoshape_lib.trust.outlier_exposure import OddsCheck, matter_values
 from nanoshape_lib.trust.outlier_training import ExposedWaves, exposed_images, exposed_waves, fit_odds
 from nanoshape_lib.trust.spectral_check import SpectralCheck, SpectralEstimate

@@ -76,9 +76,10 @@ class Novelty:
     ``answers``: disagreement between turned and mirrored copies. ``classes``: relative Mahalanobis distance of the
     penultimate features, to the nearest class less to all images (Ren et al. 2021). ``neighbours``: distance to
     known images in the first 32 of these. ``texture``: Mahalanobis distance in an early layer. ``shape`` and
-    ``matter``: what the checks of both say, see :mod:`nanoshape_lib.trust.outlier_exposure`. ``pixel size``, ``lattice`` and
-    ``element``: what the spectral check shows, see :data:`nanoshape_lib.trust.spectral_check.QUANTITIES`, strange on either
-    side. The features are reduced to their 128 principal axes.
+    ``matter``: what the checks of both say, see :mod:`nanoshape_lib.trust.outlier_exposure`. ``pixel size``,
+    ``lattice`` and
+    ``element``: what the spectral check shows, see :data:`nanoshape_lib.trust.spectral_check.QUANTITIES`, strange on
+    either side. The features are reduced to their 128 principal axes.
     """
 
     axes: np.ndarray

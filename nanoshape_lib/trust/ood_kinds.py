@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.design import EDGE_A, DatasetDesign
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw, expose
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
@@ -30,8 +30,9 @@ from nanoshape_lib.particles.decoys import (
     truncated_cube,
     twin,
 )
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake
-from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, shake
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import Placement, Scene, deposit
 from nanoshape_lib.simulation.ranges import Setting
 
 

@@ -1,8 +1,8 @@
 """Whether a particle is like the five shapes at all, and whether it is of gold: regressions on what its image shows.
 
 Each learns from known particles and from others (outlier exposure, Hendrycks, Mazeika & Dietterich 2019): that of the
-shape from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from :mod:`nanoshape_lib.trust.strained` ones.
-None of the strangers that they are tested on is among these.
+shape from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from :mod:`nanoshape_lib.trust.strained`
+ones. None of the strangers that they are tested on is among these.
 """
 
 import numpy as np

@@ -13,7 +13,8 @@ from matplotlib.patheffects import withStroke
 from nanoshape_lib.figures.structures import blank, draw_atoms
 from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
-from nanoshape_lib.simulation.film import CONTACT_A, FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.simulation.film import CONTACT_A
 from nanoshape_lib.simulation.imaging import phase_transfer
 from nanoshape_lib.widgets.explorer_model import ExplorerModel, Simulated, power_spectrum
 

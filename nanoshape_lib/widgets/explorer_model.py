@@ -21,9 +21,10 @@ from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import LARGEST_MISFIT_A, Shape
+from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.paths import data_file
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake
-from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.studies.results import load_results

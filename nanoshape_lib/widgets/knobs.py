@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.shapes import LARGEST_SIZE_A, SMALLEST_SIZE_A, Shape
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.optics import Detector, Microscope
 
 Group = Literal["particle", "microscope", "detector"]

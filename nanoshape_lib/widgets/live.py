@@ -17,7 +17,7 @@ from nanoshape_lib.figures.structures import LIGHT
 from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
 from nanoshape_lib.widgets.drawing import ENVELOPE, GOLD_111_A, SIDE_VIEW, TRANSFER, as_grey, signed, wave_maps
 from nanoshape_lib.widgets.explorer_model import ExplorerModel, Simulated, power_spectrum

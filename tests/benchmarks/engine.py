@@ -36,14 +36,16 @@ from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.networks.models import build_model
 from nanoshape_lib.networks.training import _forward
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.simulation import convergence
+from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, fidelity
-from nanoshape_lib.simulation.film import FIELD_A, Scene
+from nanoshape_lib.simulation.film import Scene
 from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_pixels, intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice
 from nanoshape_lib.studies.profiles import load_profile
-from nanoshape_lib.studies.results import RESULTS, hardware
+from nanoshape_lib.studies.results import RESULTS
 
 BATCH = 64
 GIBIBYTE = 2**30

@@ -17,7 +17,8 @@ from nanoshape_lib.book.stored_waves import BLOCK, directions, onto_beam, pack, 
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake, wave_pixels
+from nanoshape_lib.particles.specimen import shake
+from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope

@@ -11,8 +11,9 @@ from nanoshape_lib.micrographs.pixel_size import RING_111_A, NoLattice, check, e
 from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.micrographs.spots import find_spots
 from nanoshape_lib.particles import orientation, shapes
-from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, film_wave, shake
-from nanoshape_lib.simulation.film import FIELD_A, Placement, deposit
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, film_wave
+from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.studies.micrographs import draw_design, take

@@ -8,7 +8,8 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs import template_matching, templates
 from nanoshape_lib.particles import orientation
 from nanoshape_lib.particles.shapes import Shape, available_sizes, build
-from nanoshape_lib.simulation.exit_waves import exit_wave, shake
+from nanoshape_lib.particles.specimen import shake
+from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Detector, Microscope

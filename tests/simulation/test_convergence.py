@@ -4,6 +4,7 @@ import abtem
 import numpy as np
 import pytest
 
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.convergence import (
     coherence_images,
     coherence_table,
@@ -15,7 +16,6 @@ from nanoshape_lib.simulation.convergence import (
     standard_scenes,
 )
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, Fidelity, exit_wave, fourier_crop, squared_frequencies
-from nanoshape_lib.simulation.film import FIELD_A
 from nanoshape_lib.simulation.optics import Microscope
 
 MICROSCOPE = Microscope()

@@ -10,9 +10,10 @@ from ase import Atoms
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation import exit_waves
 from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, fourier_crop, squared_frequencies
-from nanoshape_lib.simulation.film import FIELD_A, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.film import Placement, Scene, deposit, load_block
 from nanoshape_lib.simulation.imaging import intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice, next_fast_size
 from nanoshape_lib.simulation.optics import Microscope

@@ -11,15 +11,8 @@ from nanoshape_lib import paths
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import random_rotations
 from nanoshape_lib.particles.shapes import Shape, build
-from nanoshape_lib.simulation.film import (
-    BLOCKS,
-    FIELD_A,
-    Placement,
-    density_g_cm3,
-    deposit,
-    load_block,
-    radial_distribution,
-)
+from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.simulation.film import BLOCKS, Placement, density_g_cm3, deposit, load_block, radial_distribution
 
 each_block = pytest.mark.parametrize("number", range(BLOCKS))
 

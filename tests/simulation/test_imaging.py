@@ -8,9 +8,10 @@ import torch
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.convergence import explicit_intensity
 from nanoshape_lib.simulation.exit_waves import exit_wave, squared_frequencies, wave_pixels
-from nanoshape_lib.simulation.film import FIELD_A, deposit
+from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import (
     KERNEL_POINTS,
     focal_modes,

@@ -15,7 +15,8 @@ from scipy import constants
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
-from nanoshape_lib.simulation.exit_waves import fourier_crop, shake, squared_frequencies
+from nanoshape_lib.particles.specimen import shake
+from nanoshape_lib.simulation.exit_waves import fourier_crop, squared_frequencies
 from nanoshape_lib.simulation.multislice import (
     Grid,
     interaction_parameter,

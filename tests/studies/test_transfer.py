@@ -13,7 +13,7 @@ from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.figures.transfer import range_contributions, transfer_curves
 from nanoshape_lib.networks.models import build_model, load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, predict
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_series, phase_transfer
 from nanoshape_lib.simulation.optics import Detector, Microscope
 from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, form_at, make_images_at

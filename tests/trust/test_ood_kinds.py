@@ -7,7 +7,6 @@ from ase import Atoms
 from ase.cluster import Decahedron
 from scipy.spatial import ConvexHull, cKDTree
 
-from nanoshape_lib.datasets.design import EDGE_A
 from nanoshape_lib.datasets.exposures import as_designed
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import decoys
@@ -22,7 +21,7 @@ from nanoshape_lib.particles.shapes import (
     neighbour_distances,
     volume_equivalent_diameter,
 )
-from nanoshape_lib.simulation.film import FIELD_A
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.ranges import centre, form_at
 from nanoshape_lib.trust import ood_kinds
