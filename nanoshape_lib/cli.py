@@ -183,7 +183,7 @@ def study(
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib.paths import DATA, GENERATED
+    from nanoshape_lib.paths import DATA, cache_folder
     from nanoshape_lib.studies.profiles import load_profile
     from nanoshape_lib.studies.registry import STUDIES
     from nanoshape_lib.studies.results import RESULTS
@@ -195,7 +195,7 @@ def study(
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
     whole = profile == "paper" and seed == 0
-    folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
+    folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
     weights = DATA / "weights" if whole and output is None else folder / "weights"
     finished, expected = STUDIES[name](settings, deadline, folder, weights)
     typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")

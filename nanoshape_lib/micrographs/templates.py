@@ -1,8 +1,6 @@
 """Simulated particles to compare an image with: waves along directions that fill a sector, and their spectra."""
 
 import math
-import uuid
-from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,16 +8,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import shake
-from nanoshape_lib.paths import GENERATED
+from nanoshape_lib.paths import cache_folder, cache_key, replacing
+from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.optics import Detector, Microscope
 
+# Version of the templates, raised when other signatures come of the same waves; see `paths.cache_key`.
+RECIPE = 1
 SPACING_DEG = 3.0
 SIZES_A = (48.0, 66.0)
 DEFOCI_A = (-120.0, -60.0, 0.0, 60.0, 120.0)
@@ -109,8 +109,8 @@ def signature(image: np.ndarray) -> np.ndarray:
 def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0) -> Library:
     """Waves of one shape along `directions` at two sizes, and the signatures of their images.
 
-    They are computed once, for an energy and an aperture, and kept in ``data/generated`` under the hash of
-    the code that made them; other settings of the microscope act on the images only.
+    They are computed once, for an energy and an aperture, and kept in the cache folder; other settings of the
+    microscope act on the images only.
 
     Parameters
     ----------
@@ -124,16 +124,15 @@ def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0)
     Library
         Read from files when it is used.
     """
-    code = code_hash("nanoshape_lib.micrographs.templates")[:12]
-    folder = GENERATED / f"templates-{code}" / f"{shape.name.lower()}-{energy_eV / 1e3:g}kV-{aperture_mrad:g}mrad"
+    recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "templates": RECIPE}
+    key = cache_key("templates", recipes, shape=shape, energy_eV=energy_eV, aperture_mrad=aperture_mrad)
+    folder = cache_folder() / "templates" / f"{shape.name.lower()}-{key}"
     if not folder.exists():
         made = _make(shape, Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad))
-        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
-        partial.mkdir(parents=True)
-        for name, values in made._asdict().items():
-            np.save(partial / f"{name}.npy", values)
-        with suppress(OSError):  # another process may have been faster
-            partial.replace(folder)
+        with replacing(folder) as partial:
+            partial.mkdir()
+            for name, values in made._asdict().items():
+                np.save(partial / f"{name}.npy", values)
     return Library(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Library._fields))
 
 

@@ -23,7 +23,10 @@ from nanoshape_lib.networks.models import (
     low_precision,
     save_weights,
 )
+from nanoshape_lib.paths import replacing
 
+# Version of the training, raised when another network comes of the same images; see `paths.cache_key`.
+RECIPE = 1
 PREDICT_BATCH = 256
 
 
@@ -127,9 +130,8 @@ def fit(
             bar.set_postfix({key: f"{value:.3f}" for key, value in run.history[-1].items() if key != "epoch"})
             bar.update()
             if writes:
-                partial = checkpoint.with_suffix(".partial")
-                torch.save(run.state(), partial)
-                partial.replace(checkpoint)
+                with replacing(checkpoint) as partial:
+                    torch.save(run.state(), partial)
     run.model.load_state_dict(run.best_weights)
     card = {
         "architecture": config.architecture,

@@ -19,7 +19,7 @@ from nanoshape_lib.simulation.optics import Detector, Microscope
 def small_library(tmp_path_factory):
     """Icosahedra of one size along directions 6 degrees apart: what a test can wait for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(templates, "GENERATED", tmp_path_factory.mktemp("generated"))
+        patch.setenv("NANOSHAPE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(templates, "SIZES_A", (48.0,))
         patch.setattr(templates, "directions", lambda shape: coarse(shape, 6.0))
         templates.library.cache_clear()
