@@ -32,8 +32,8 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
-        path, done = shared / name, shared / f"{name}.done"
-        with FileLock(shared / f"{name}.lock"):
+        path, done = shared / name, shared / f".{name}.done"
+        with FileLock(shared / f".{name}.lock"):
             if not done.exists():
                 make(path)
                 done.touch()
