@@ -12,7 +12,7 @@ from nanoshape_lib.datasets.design import Split
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.orientations import equal_area
+from nanoshape_lib.figures.structures import equal_area
 from nanoshape_lib.networks.evaluation import BEAM
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.particles.orientation import reduce, sector_corners
