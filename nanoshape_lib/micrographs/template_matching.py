@@ -16,7 +16,7 @@ from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import intensity_spectrum, record, standardise, turn
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 _THREADS = ThreadpoolController()
 CANDIDATES = 16
@@ -88,7 +88,7 @@ class _Laid(NamedTuple):
 class _Matcher:
     """One image, against which simulations of one shape are laid."""
 
-    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Detector):
+    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Camera):
         self.shape, self.microscope = shape, microscope
         self.library = library(shape, microscope.energy_eV, microscope.aperture_mrad)
         self.numbers = {turned.tobytes(): number for number, turned in enumerate(self.library.rotations)}
@@ -171,7 +171,7 @@ def best_match(
     image: np.ndarray,
     shape: Shape | int | str,
     microscope: Microscope | None = None,
-    camera: Detector | None = None,
+    camera: Camera | None = None,
     defoci_A: Sequence[float] = STARTS_A,
 ) -> Match:
     """The simulation of a shape that fits an image best.
@@ -209,7 +209,7 @@ def best_match(
         )
     if not len(defoci_A):
         raise NanoshapeError("defoci_A is empty, but must hold at least one defocus")
-    microscope, camera = microscope or Microscope(), camera or Detector()
+    microscope, camera = microscope or Microscope(), camera or Camera()
     matcher = _Matcher(values, shape, microscope, camera)
 
     def focused(pose: _Pose) -> _Pose:

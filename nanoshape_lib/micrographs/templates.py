@@ -18,7 +18,7 @@ from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import form_images
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 SPACING_DEG = 3.0
 SIZES_A = (48.0, 66.0)
@@ -142,7 +142,7 @@ def _make(shape: Shape, microscope: Microscope) -> Library:
     known = [size_A for size_A, _ in shapes.available_sizes(shape)]
     sizes_A = [min(known, key=lambda size_A: abs(size_A - wanted)) for wanted in SIZES_A]
     turned = np.array([_upright(direction) for direction in directions(shape)])
-    camera, defoci = Detector(dose_e_A2=None), torch.tensor(DEFOCI_A)
+    camera, defoci = Camera(dose_e_A2=None), torch.tensor(DEFOCI_A)
     jobs = [(size_A, rotation) for size_A in sizes_A for rotation in turned]
     waves, marks = [], []
     for size_A, rotation in tqdm(jobs, desc=f"{shape.title} templates", unit="wave"):
