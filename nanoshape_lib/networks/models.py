@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.paths import replacing
 
 IMAGE_PIXELS = 128
 FILTERS = (16, 32, 64, 128, 256, 256)
@@ -131,10 +132,10 @@ def save_weights(model: nn.Module, card: dict[str, Any], path: str | Path) -> No
     path = Path(path)
     state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     card = card | {"input": f"(N, 1, {IMAGE_PIXELS}, {IMAGE_PIXELS}) float, standardised per image, 1.0 Å a pixel"}
-    partial = path.with_suffix(".partial")
-    save_file(state, partial)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as partial:
+        save_file(state, partial)
 
 
 def load_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:

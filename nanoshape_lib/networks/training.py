@@ -25,7 +25,10 @@ from nanoshape_lib.networks.models import (
     load_weights,
     save_weights,
 )
+from nanoshape_lib.paths import replacing
 
+RECIPE = 1
+"""Version of what a training makes of its images; raised when its results change."""
 PREDICT_BATCH = 256
 
 
@@ -125,9 +128,8 @@ def fit(
             bar.set_postfix({key: f"{value:.3f}" for key, value in run.history[-1].items() if key != "epoch"})
             bar.update()
             if writes:
-                partial = checkpoint.with_suffix(".partial")
-                torch.save(run.state(), partial)
-                partial.replace(checkpoint)
+                with replacing(checkpoint) as partial:
+                    torch.save(run.state(), partial)
     run.model.load_state_dict(run.best_weights)
     card = {
         "architecture": config.architecture,
