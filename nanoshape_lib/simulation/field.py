@@ -1,7 +1,7 @@
 """Synthetic micrographs: many particles on one carbon film, in a field larger than that of a single wave."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -66,14 +66,6 @@ class MicrographDesign(BaseModel):
     def field_A(self) -> float:
         """Side of the square field [Å]."""
         return self.tiles * FIELD_A
-
-
-class Micrograph(NamedTuple):
-    """An image with its pixel size and the truth about its particles; see :func:`place` for the columns."""
-
-    image: np.ndarray
-    pixel_size_A: float
-    truth: pd.DataFrame
 
 
 def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:

@@ -33,8 +33,7 @@ from nanoshape_lib.datasets.generation import cost, generate, make_record
 from nanoshape_lib.datasets.images import make_images, make_pass
 from nanoshape_lib.datasets.schema import chunk_file, chunks
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.networks.models import build_model
-from nanoshape_lib.networks.training import _forward
+from nanoshape_lib.networks.models import build_model, forward
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import GENERATED
@@ -249,7 +248,7 @@ def training_step(architecture: str) -> Callable[[], object]:
     images, labels = torch.randn(BATCH, 128, 128), torch.randint(5, (BATCH,))
 
     def step() -> None:
-        torch.nn.functional.cross_entropy(_forward(model, images, "cpu").float(), labels).backward()
+        torch.nn.functional.cross_entropy(forward(model, images, "cpu").float(), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
 
