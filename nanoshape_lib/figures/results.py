@@ -201,8 +201,8 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure
 def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figure:
     """Loss and validation accuracy over the epochs of a training.
 
-    Left the cross-entropy, right the accuracy; the vertical line is the epoch whose weights are kept. ``history``:
-    Result of :func:`nanoshape_lib.networks.training.history_table`; ``best_epoch``: the epoch whose weights are kept.
+    Left the cross-entropy, right the accuracy; the vertical line is the epoch whose weights are kept. ``history``: that
+    of a card, one row an epoch.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
     marker = "o" if len(history) <= 20 else ""

@@ -1,4 +1,4 @@
-"""Figures of notebooks 01 and 02: the particles, their sizes and bonds, their orientation, where the beam meets them."""
+"""Figures of notebooks 01 and 02: the particles, their sizes and bonds, orientation, where the beam meets them."""
 
 from collections.abc import Mapping, Sequence
 

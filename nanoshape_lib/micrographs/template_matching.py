@@ -26,7 +26,7 @@ from nanoshape_lib.paths import GENERATED
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, record, standardise, turn
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 _THREADS = ThreadpoolController()
 CANDIDATES = 16
@@ -161,7 +161,7 @@ def _make(shape: Shape, microscope: Microscope) -> Library:
     known = [size_A for size_A, _ in shapes.available_sizes(shape)]
     sizes_A = [min(known, key=lambda size_A: abs(size_A - wanted)) for wanted in SIZES_A]
     turned = np.array([_upright(direction) for direction in directions(shape)])
-    camera, defoci = Detector(dose_e_A2=None), torch.tensor(DEFOCI_A)
+    camera, defoci = Camera(dose_e_A2=None), torch.tensor(DEFOCI_A)
     jobs = [(size_A, rotation) for size_A in sizes_A for rotation in turned]
     waves, marks = [], []
     for size_A, rotation in tqdm(jobs, desc=f"{shape.title} templates", unit="wave"):
@@ -235,7 +235,7 @@ class _Laid(NamedTuple):
 class _Matcher:
     """One image, against which simulations of one shape are laid."""
 
-    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Detector):
+    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Camera):
         self.shape, self.microscope = shape, microscope
         self.library = library(shape, microscope.energy_eV, microscope.aperture_mrad)
         self.numbers = {turned.tobytes(): number for number, turned in enumerate(self.library.rotations)}
@@ -318,7 +318,7 @@ def best_match(
     image: np.ndarray,
     shape: Shape | int | str,
     microscope: Microscope | None = None,
-    camera: Detector | None = None,
+    camera: Camera | None = None,
     defoci_A: Sequence[float] = STARTS_A,
 ) -> Match:
     """The simulation of a shape that fits an image best.
@@ -356,7 +356,7 @@ def best_match(
         )
     if not len(defoci_A):
         raise NanoshapeError("defoci_A is empty, but must hold at least one defocus")
-    microscope, camera = microscope or Microscope(), camera or Detector()
+    microscope, camera = microscope or Microscope(), camera or Camera()
     matcher = _Matcher(values, shape, microscope, camera)
 
     def focused(pose: _Pose) -> _Pose:

@@ -21,7 +21,7 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.field import MicrographDesign, field_wave, form_micrograph
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.results import RESULTS, load_results, save_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
 from nanoshape_lib.trust.conformal import trust_file
@@ -51,7 +51,7 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
     microscope = Microscope(
         Cs_A=rng.uniform(*CS_A), focal_spread_A=rng.uniform(*SPREAD_A), convergence_mrad=rng.uniform(*CONVERGENCE_MRAD)
     )
-    camera = Detector(
+    camera = Camera(
         pixels=pixels, pixel_size_A=128.0 * tiles / pixels, dose_e_A2=DOSE_E_A2, mtf_c2=rng.uniform(*MTF_C2)
     )
     return MicrographDesign(
@@ -61,7 +61,7 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
         block=int(rng.choice(BLOCKS)),
         defocus_A=rng.choice([-1, 1]) * rng.uniform(*DEFOCUS_A),
         microscope=microscope,
-        detector=camera,
+        camera=camera,
         fidelity="standard",
         slope=tuple(rng.uniform(-SLOPE, SLOPE, 2)),
         spikes=int(rng.integers(SPIKES)),
@@ -71,11 +71,11 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
 def take(design: MicrographDesign) -> Micrograph:
     """The micrograph of a design, with the hits of x-rays."""
     wave, truth = field_wave(design)
-    image = form_micrograph(wave, design.defocus_A, design.microscope, design.detector, design.seed, design.slope)
+    image = form_micrograph(wave, design.defocus_A, design.microscope, design.camera, design.seed, design.slope)
     rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(4,)))
     rows, columns = rng.integers(len(image), size=(2, design.spikes))
     image[rows, columns] += rng.uniform(3, 10, design.spikes).astype(np.float32) * image.std()
-    return Micrograph(image[None], design.detector.pixel_size_A, "user", f"micrograph {design.seed}", truth=truth)
+    return Micrograph(image[None], design.camera.pixel_size_A, "user", f"micrograph {design.seed}", truth=truth)
 
 
 def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]) -> pd.DataFrame:
@@ -173,9 +173,9 @@ def micrograph_study(
     for metal, number in tqdm(wanted, desc="micrographs", unit="micrograph"):
         design = draw_design(number).model_copy(update={"metal": metal})
         about = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
-        about |= {"pixel_size_A": design.detector.pixel_size_A, "Cs_A": design.microscope.Cs_A}
+        about |= {"pixel_size_A": design.camera.pixel_size_A, "Cs_A": design.microscope.Cs_A}
         table = name_particles(take(design), classifiers)
-        result = pd.concat([result, table.assign(**about, mtf_c2=design.detector.mtf_c2)], ignore_index=True)
+        result = pd.concat([result, table.assign(**about, mtf_c2=design.camera.mtf_c2)], ignore_index=True)
         done = {"micrographs": len(result.groupby(["metal", "micrograph"]))}
         spent = {"hours": round(hours + (time.monotonic() - start) / 3600, 3)}
         save_results(name, result, origin | done | spent, folder)
@@ -218,19 +218,19 @@ def write_examples(folder: Path) -> None:
         wave, truth = field_wave(design)
         defoci_A = defoci_A or (design.defocus_A,)
         images = [
-            form_micrograph(wave, defocus_A, design.microscope, design.detector, seed + number, design.slope)
+            form_micrograph(wave, defocus_A, design.microscope, design.camera, seed + number, design.slope)
             for number, defocus_A in enumerate(defoci_A)
         ]
-        counts = DOSE_E_A2 * design.detector.pixel_size_A**2
+        counts = DOSE_E_A2 * design.camera.pixel_size_A**2
         stored = np.clip(np.rint(np.stack(images) * counts), 0, 2**16 - 1).astype(np.uint16)
         tifffile.imwrite(
             folder / f"{name}.tif",
             stored if len(stored) > 1 else stored[0],
             imagej=True,
-            resolution=(10 / design.detector.pixel_size_A,) * 2,
+            resolution=(10 / design.camera.pixel_size_A,) * 2,
             metadata={"unit": "nm", "axes": "TYX" if len(stored) > 1 else "YX"},
         )
-        settings = design.model_dump(mode="json", include={"seed", "fidelity", "block", "microscope", "detector"})
+        settings = design.model_dump(mode="json", include={"seed", "fidelity", "block", "microscope", "camera"})
         settings["defoci_A"] = defoci_A
         (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         truth.to_csv(folder / f"{name}.csv", index=False)

@@ -89,7 +89,7 @@ class BrowserModel:
         wave = self.store.waves(self.split, group, group + 1)[0]
         defoci_A, seed = np.array(design.defoci_A), design.seed + group
         with threadpool_limits(1):  # threads that wait for each other on a busy machine take ten times longer
-            return focal_series(wave, defoci_A, design.microscope, design.detector, seed)
+            return focal_series(wave, defoci_A, design.microscope, design.camera, seed)
 
 
 class Cell(NamedTuple):

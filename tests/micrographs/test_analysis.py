@@ -60,7 +60,7 @@ def test_probabilities_are_the_temperature_scaled_mean_over_eight_symmetries(ana
 def test_a_focal_series_is_one_particle_seen_several_times(tmp_path, classifier, tiny_store):
     wave = tiny_store.waves("test", 0, 1)[0]
     design = tiny_store.design
-    series = focal_series(wave, np.array([-60.0, 0.0, 60.0]), design.microscope, design.detector, 3)
+    series = focal_series(wave, np.array([-60.0, 0.0, 60.0]), design.microscope, design.camera, 3)
     np.save(tmp_path / "series.npy", series)
     found = analyse(tmp_path / "series.npy", classifier, 1.0, whole_field=True)
     assert found.table["images"].tolist() == [3]

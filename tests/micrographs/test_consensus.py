@@ -28,7 +28,7 @@ def _shown(logs: np.ndarray, deviations: np.ndarray) -> pd.DataFrame:
 def platinum():
     """A micrograph with pixels of 1 Å, whose rings nobody can read, in gold and in platinum."""
     design = draw_design(2002)
-    assert design.detector.pixel_size_A == 1
+    assert design.camera.pixel_size_A == 1
     return {metal: take(design.model_copy(update={"metal": metal})) for metal in ("Au", "Pt")}
 
 

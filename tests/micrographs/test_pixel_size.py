@@ -14,7 +14,7 @@ from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, film_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.micrographs import draw_design, take
 
 PARTICLES = 16
@@ -46,7 +46,7 @@ def _particles(rng: np.random.Generator, turns: np.ndarray, symbol: str = "Au", 
 def _field(waves: list[np.ndarray], pixels: int, defocus_A: float, dose_e_A2: float, seed: int, side: int = 4):
     """A field of side² waves in random order, with soft seams; pixels of 128 Å / pixels."""
     rng = np.random.default_rng(seed)
-    camera = Detector(pixels=pixels, pixel_size_A=FIELD_A / pixels, dose_e_A2=dose_e_A2)
+    camera = Camera(pixels=pixels, pixel_size_A=FIELD_A / pixels, dose_e_A2=dose_e_A2)
     overlap = pixels // 8
     ramp = np.ones(pixels)
     ramp[:overlap] = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap)

@@ -12,7 +12,7 @@ from nanoshape_lib.particles.specimen import shake
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_directions_leave_no_gap_in_the_sector(shape, rng):
 
 def test_a_signature_turns_with_its_image_and_forgets_shifts(small_library):
     wave = small_library.waves[0, 3].astype(np.float32)
-    series = focal_series(wave[0] + 1j * wave[1], np.array([60.0]), Microscope(), Detector(dose_e_A2=None), 0)
+    series = focal_series(wave[0] + 1j * wave[1], np.array([60.0]), Microscope(), Camera(dose_e_A2=None), 0)
     image = series[0]
     mark = template_matching.signature(image)
     quarter = template_matching.signature(np.rot90(image))
@@ -59,7 +59,7 @@ def test_orientation_size_and_defocus_of_an_icosahedron_on_carbon_are_recovered(
     atoms = build(shape, size_A)
     atoms.positions = atoms.positions @ turned.T
     wave = exit_wave(deposit(shake(atoms, rng), Placement(2), (4.0, -3.0)), Microscope(), "fast")
-    camera = Detector(dose_e_A2=1000.0)
+    camera = Camera(dose_e_A2=1000.0)
     image = standardise(torch.as_tensor(focal_series(wave, np.array([95.0]), Microscope(), camera, 1)))[0].numpy()
     found = template_matching.best_match(image, shape)
     direction = orientation.reduce(orientation.beam_direction(turned), shape)
