@@ -18,9 +18,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.style import FILES
-from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT, replacing
+from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT, replacing
 
-PROFILES = NOTEBOOKS / "profiles"
 _EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ paths.cache_key = lambda *step, **design: keys.append((step[0], key_of(*step, **
 
 from nanoshape_lib.book import stored_waves
 from nanoshape_lib.datasets import generation
-from nanoshape_lib.micrographs import templates
+from nanoshape_lib.micrographs import template_matching
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies import ood, robustness, trainings, transfer
@@ -31,7 +31,7 @@ from nanoshape_lib.studies.profiles import load_profile
 if "raised" in sys.argv:
     for recipes in (trainings.WAVES, trainings.IMAGES, trainings.RECIPES, ood.TRUST_WAVES, ood.TRUST_CHECK, ood.TRUST):
         recipes["exit waves"] = 1000
-    templates.exit_waves.RECIPE = 1000
+    template_matching.exit_waves.RECIPE = 1000
 
 
 def stop(*args, **options):
@@ -65,9 +65,9 @@ for use in (
 ):
     with unchecked:
         use()
-templates._make = stored_waves.exit_wave = stop
+template_matching._make = stored_waves.exit_wave = stop
 with unchecked:
-    templates.library(Shape.CUBE)
+    template_matching.library(Shape.CUBE)
 with unchecked:
     next(stored_waves.stored_waves(1, (55.0,), "fast"))
 for step, key in keys:
