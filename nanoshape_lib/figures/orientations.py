@@ -16,6 +16,8 @@ from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, styled
 from nanoshape_lib.particles.orientation import axis_angle, euler, sector_corners
 from nanoshape_lib.particles.shapes import Shape, facets
 
+# Left, right, bottom and top of the drawing of a sector, in the units of `equal_area`.
+SECTOR_EDGES = (-8.0, 54.0, -8.0, 46.0)
 BENCH_VIEW = axis_angle([1, 0, 0], -62) @ axis_angle([0, 0, 1], -35)
 
 
@@ -198,8 +200,29 @@ def draw_sector(ax: Axes, shape: Shape) -> None:
     outline /= np.linalg.norm(outline, axis=1, keepdims=True)
     ax.fill(*equal_area(outline, corners).T, fc="#f5f5f5", ec=INK, lw=1)
     _label_corners(ax, corners)
-    ax.set(xlim=(-8, 54), ylim=(-8, 46), aspect="equal")
+    left, right, bottom, top = SECTOR_EDGES
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     ax.axis("off")
+
+
+@styled
+def sector(shape: Shape, directions: np.ndarray, shares: np.ndarray | None = None) -> Figure:
+    """Reduced beam directions (N, 3) in the sector of one shape, each as large as its share; no margin is left."""
+    left, right, bottom, top = SECTOR_EDGES
+    fig = plt.figure(figsize=((right - left) / 14, (top - bottom) / 14), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    draw_sector(ax, shape)
+    areas = 10 + 60 * (np.zeros(len(directions)) if shares is None else shares)
+    points = equal_area(directions, sector_corners(shape))
+    ax.scatter(*points.T, s=areas, color=SHAPE_COLORS[shape], alpha=0.7, ec=INK, lw=0.4, zorder=3)
+    return fig
+
+
+def sector_places(shape: Shape, directions: np.ndarray) -> np.ndarray:
+    """Places (N, 2) of reduced directions (N, 3) in the figure `sector`, from its left and its top, as shares."""
+    left, right, bottom, top = SECTOR_EDGES
+    x, y = equal_area(directions, sector_corners(shape)).T
+    return np.stack([(x - left) / (right - left), (top - y) / (top - bottom)], axis=-1)
 
 
 def equal_area(directions: np.ndarray, corners: Mapping[str, np.ndarray]) -> np.ndarray:
