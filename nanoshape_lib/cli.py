@@ -2,7 +2,6 @@
 
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -245,32 +244,23 @@ def predict(
     from nanoshape_lib.micrographs.sandbox import READER
 
     READER.start()
-    from nanoshape_lib.micrographs import analysis
+    from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse_all, predictions
     from nanoshape_lib.trust.classifier import Classifier
 
-    chosen = weights or [analysis.WEIGHTS]
+    chosen = weights or [WEIGHTS]
     classifier = Classifier(chosen, coverage)
-
-    def prepared() -> Any:
-        from nanoshape_lib.micrographs.evidence import Explainer
-
-        explainer = Explainer(classifier, match)
-        explainer.prepare()
-        return explainer
-
-    with ThreadPoolExecutor(1) as beside:
-        preparing = beside.submit(prepared)
-        analyses, refused = analysis.analyse_all(files, classifier, pixel_size, whole_field)
-    for each in analyses:
-        for note in each.micrograph.notes:
+    explainer = Explainer(classifier, match)
+    analyses, refused = analyse_all(files, classifier, pixel_size, whole_field, explainer)
+    for analysis in analyses:
+        for note in analysis.micrograph.notes:
             typer.echo(f"Note: {note}.", err=True)
     from nanoshape_lib.micrographs.report import summary, write_report
 
     about = (
         f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
     )
-    page = write_report(out, analyses, refused, about, [preparing.result().explain(each) for each in analyses])
-    typer.echo(f"{summary(analysis.predictions(analyses))}. Open {page}.")
+    page = write_report(out, analyses, refused, about)
+    typer.echo(f"{summary(predictions(analyses))}. Open {page}.")
     for error in refused:
         typer.echo(f"Error: {error}", err=True)
     if refused:

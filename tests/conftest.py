@@ -10,8 +10,8 @@ from nanoshape_lib.datasets import generation
 from nanoshape_lib.datasets.design import DatasetDesign, SplitDesign
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.store import Store
+from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.field import Micrograph
 from nanoshape_lib.studies.micrographs import draw_design, take
 
 

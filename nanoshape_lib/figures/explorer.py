@@ -16,7 +16,7 @@ from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, signed, 
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 # Laboratory x to the right and the beam, +z, downwards.
 SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -54,22 +54,23 @@ def _show_probabilities(ax: Axes, probabilities: Sequence[float], truth: Shape) 
 def _show_spectrum(ax: Axes, image: np.ndarray, pixel_size_A: float) -> None:
     """The power spectrum with the ring of gold's {111} planes, if it lies inside the camera's band."""
     edge, values = 0.5 / pixel_size_A, power_spectrum(image)
-    show_image(ax, values, *np.quantile(values, [0.05, 0.9995]), "antialiased")
+    low, high = np.quantile(values, [0.05, 0.9995])
+    show_image(ax, values, low, high, "antialiased")
     if edge > 1 / GOLD_111_A:
         radius = len(image) * pixel_size_A / GOLD_111_A
         ax.add_patch(Circle((len(image) // 2,) * 2, radius, fill=False, ec=TRANSFER, lw=1.2))
     ax.set_title(f"power spectrum up to {edge:.2g}/Å")
 
 
-def _show_transfer(ax: Axes, defocus_A: float, microscope: Microscope, detector: Detector) -> None:
+def _show_transfer(ax: Axes, defocus_A: float, microscope: Microscope, camera: Camera) -> None:
     q = np.linspace(0, microscope.aperture_per_A, 400)
     transfer, envelope = phase_transfer(q, defocus_A, microscope)
     # In one direction, along the pixels' rows: a pixel integrates over its width.
-    seen = mtf(detector, torch.as_tensor(q)).numpy() * np.abs(np.sinc(q * detector.pixel_size_A))
+    seen = mtf(camera, torch.as_tensor(q)).numpy() * np.abs(np.sinc(q * camera.pixel_size_A))
     ax.plot(q, transfer, color=TRANSFER, lw=1.3)
     ax.plot(q, np.stack([envelope, -envelope], axis=1), color=ENVELOPE, lw=1, ls="--")
     ax.plot(q, seen, color=CAMERA, lw=1.2, ls=":")
-    marks = (("{111}", 1 / GOLD_111_A, -0.01, "right"), ("Nyquist", 0.5 / detector.pixel_size_A, 0.01, "left"))
+    marks = (("{111}", 1 / GOLD_111_A, -0.01, "right"), ("Nyquist", 0.5 / camera.pixel_size_A, 0.01, "left"))
     for name, place, beside, side in marks:
         if place < q[-1]:
             ax.axvline(place, color=QUIET, lw=0.8, ls=":")
@@ -104,15 +105,15 @@ def image_and_answer(
     truth: Shape,
     defocus_A: float,
     microscope: Microscope,
-    detector: Detector,
+    camera: Camera,
 ) -> Figure:
     """An image, its power spectrum, the contrast transfer that made it, and the five probabilities."""
     # Laid out by hand, which halves the time.
     sides = {"left": 0.01, "right": 0.985, "bottom": 0.19, "top": 0.9, "wspace": 0.3, "width_ratios": [1, 1, 1.1, 0.7]}
     fig, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), layout="none", gridspec_kw=sides)
-    _show_image(axes[0], image, f"image at {signed(defocus_A)} Å, {detector.dose_e_A2:.0f} e/Å²")
-    _show_spectrum(axes[1], image, detector.pixel_size_A)
-    _show_transfer(axes[2], defocus_A, microscope, detector)
+    _show_image(axes[0], image, f"image at {signed(defocus_A)} Å, {camera.dose_e_A2:.0f} e/Å²")
+    _show_spectrum(axes[1], image, camera.pixel_size_A)
+    _show_transfer(axes[2], defocus_A, microscope, camera)
     _show_probabilities(axes[3], probabilities, truth)
     return fig
 

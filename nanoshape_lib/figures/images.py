@@ -1,6 +1,6 @@
 """Figures of notebooks 07 and 08: galleries of images with the classifier's outputs, and where its failures lie."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -130,33 +130,33 @@ def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
 
 @styled
 def image_gallery(
-    images: np.ndarray,
-    probabilities: np.ndarray,
+    images: Iterable[np.ndarray],
+    probabilities: Iterable[np.ndarray],
     labels: Sequence[int],
     words: Sequence[str],
     text: str,
     columns: int = COLUMNS,
 ) -> Figure:
     """Images (N, n, n), indexed [x, y], with the five probabilities (N, 5) as bars and some words below each."""
-    return _gallery(np.swapaxes(images, 1, 2)[:, ::-1], probabilities, labels, words, text, columns)
+    return _gallery([image.T[::-1] for image in images], probabilities, labels, words, text, columns)
 
 
 def _gallery(
-    images: np.ndarray,
-    shares: np.ndarray,
+    images: Iterable[np.ndarray],
+    shares: Iterable[np.ndarray],
     labels: Sequence[int],
     answers: Sequence[str],
     text: str,
     columns: int,
 ) -> Figure:
     """Images in rows, each with its bars and its answer below; laid out by hand, which is fast."""
-    rows = -(-len(images) // columns)
+    rows = -(-len(answers) // columns)
     lines = max(answer.count("\n") for answer in answers) + 1
     picture, bars, words, foot = 1.12, 0.36, 0.26 + 0.13 * lines, 0.26  # heights in inches
     height = rows * (picture + bars + words) + foot
     fig = plt.figure(figsize=(columns * CELL_IN, height), layout="none")
     colours = [SHAPE_COLORS[shape] for shape in Shape]
-    for index, (image, answer, label) in enumerate(zip(images, answers, labels, strict=True)):
+    for index, (image, heights, answer, label) in enumerate(zip(images, shares, answers, labels, strict=True)):
         row, column = divmod(index, columns)
         left, top = (column + 0.03) / columns, 1 - row * (picture + bars + words) / height
         ax = fig.add_axes((left, top - picture / height, 0.94 / columns, picture / height))
@@ -165,7 +165,7 @@ def _gallery(
         ax.axis("off")
         ax = fig.add_axes((left, top - (picture + bars) / height, 0.94 / columns, (bars - 0.04) / height))
         edges = [INK if shape == label else "none" for shape in Shape]
-        ax.bar(range(len(Shape)), shares[index], color=colours, ec=edges, lw=0.9, width=0.8)
+        ax.bar(range(len(Shape)), heights, color=colours, ec=edges, lw=0.9, width=0.8)
         ax.set(xlim=(-0.6, 4.6), ylim=(0, 1.04), yticks=[])
         ax.set_xticks(range(len(Shape)))
         ax.tick_params(axis="x", length=0, pad=1.5, labelsize=6.5, colors=QUIET)

@@ -1,6 +1,7 @@
 """Figures of notebook 10: micrographs with their particles, and each particle beside what explains its answer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nanoshape_lib.figures.style import INK, QUIET, SHAPE_COLORS, stamp, styled
-from nanoshape_lib.micrographs.evidence import Evidence
 from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 
@@ -91,15 +91,15 @@ def _scale_bar(ax: plt.Axes, wide: int, high: int, pixel_size_A: float) -> None:
 
 
 @styled
-def particle_panels(crops: np.ndarray, why: Evidence, titles: Sequence[str], text: str) -> Figure:
-    """Each particle as the network takes it, where the evidence lies, a simulation that is alike, and the best match.
+def particle_panels(crops: np.ndarray, why: Any, titles: Sequence[str], text: str) -> Figure:
+    """Each particle as the network takes it, its saliency, the most similar simulation, and the best match.
 
     Parameters
     ----------
     crops
         Images (N, 128, 128).
     why
-        Of the same particles, with best matches.
+        A :class:`nanoshape_lib.micrographs.analysis.Explanation` of the same particles, with best matches.
     titles
         What stands above each column.
     text
@@ -113,7 +113,9 @@ def particle_panels(crops: np.ndarray, why: Evidence, titles: Sequence[str], tex
     """
     count = len(crops)
     fig, axes = plt.subplots(4, count, figsize=(1.3 * count + 0.6, 6.0), squeeze=False)
-    for column, (image, weights, alike, match) in enumerate(zip(crops, why.maps, why.alike, why.matches, strict=True)):
+    for column, (image, weights, alike, match) in enumerate(
+        zip(crops, why.saliency, why.similar, why.matches, strict=True)
+    ):
         first, second, third, fourth = axes[:, column]
         for ax, shown in ((first, image), (second, image), (third, alike[0].image), (fourth, match.image)):
             ax.imshow(shown, cmap="gray", vmin=-2.5, vmax=2.5)
@@ -122,7 +124,7 @@ def particle_panels(crops: np.ndarray, why: Evidence, titles: Sequence[str], tex
         first.set_title(titles[column], fontsize=7.5)
         third.set_xlabel(f"{alike[0].similarity:.2f}, {alike[0].defocus_A:.0f} Å", fontsize=7.5)
         fourth.set_xlabel(f"{match.ncc:.2f}, {match.defocus_A:.0f} Å", fontsize=7.5)
-    for ax, word in zip(axes[:, 0], ("image", "evidence", "most alike", "best match"), strict=True):
+    for ax, word in zip(axes[:, 0], ("image", "saliency", "most similar", "best match"), strict=True):
         ax.set_ylabel(word, color=QUIET)
     stamp(fig, text)
     return fig

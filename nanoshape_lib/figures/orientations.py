@@ -213,8 +213,8 @@ def sector(shape: Shape, directions: np.ndarray, shares: np.ndarray | None = Non
     ax = fig.add_axes((0, 0, 1, 1))
     draw_sector(ax, shape)
     areas = 10 + 60 * (np.zeros(len(directions)) if shares is None else shares)
-    points = equal_area(directions, sector_corners(shape))
-    ax.scatter(*points.T, s=areas, color=SHAPE_COLORS[shape], alpha=0.7, ec=INK, lw=0.4, zorder=3)
+    x, y = equal_area(directions, sector_corners(shape)).T
+    ax.scatter(x, y, s=areas, color=SHAPE_COLORS[shape], alpha=0.7, ec=INK, lw=0.4, zorder=3)
     return fig
 
 

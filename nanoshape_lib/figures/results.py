@@ -246,7 +246,7 @@ def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figur
     Parameters
     ----------
     history
-        Result of :func:`nanoshape_lib.networks.training.history_table`.
+        The ``history`` of a card, one row an epoch.
     best_epoch
         The epoch whose weights are kept.
     text
