@@ -108,9 +108,8 @@ def image_and_answer(
     camera: Camera,
 ) -> Figure:
     """An image, its power spectrum, the contrast transfer that made it, and the five probabilities."""
-    # Laid out by hand, which halves the time.
-    sides = {"left": 0.01, "right": 0.985, "bottom": 0.19, "top": 0.9, "wspace": 0.3, "width_ratios": [1, 1, 1.1, 0.7]}
-    fig, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), layout="none", gridspec_kw=sides)
+    fig = plt.figure(figsize=(9.6, 2.9), layout="none")  # laid out by hand, which halves the time
+    axes = [fig.add_axes((x, 0.18, w, 0.72)) for x, w in ((0.005, 0.22), (0.235, 0.22), (0.49, 0.25), (0.86, 0.13))]
     _show_image(axes[0], image, f"image at {signed(defocus_A)} Å, {camera.dose_e_A2:.0f} e/Å²")
     _show_spectrum(axes[1], image, camera.pixel_size_A)
     _show_transfer(axes[2], defocus_A, microscope, camera)

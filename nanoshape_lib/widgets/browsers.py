@@ -47,9 +47,11 @@ class DatasetBrowser(ipywidgets.VBox):
         self._new_shape()
 
     def _new_shape(self, _: Any = None) -> None:
-        """Offer the sizes of the shape, and choose the first."""
-        self.size.value = None  # so that the next value is a new one
-        self.size.options = sorted(self.table["size_A"][self.table["label"] == self.shape.value].round(1).unique())
+        """Offer the sizes of the shape, and choose the one nearest to that before."""
+        sizes = sorted(self.table["size_A"][self.table["label"] == self.shape.value].round(1).unique().tolist())
+        before, self.size.value = self.size.value or sizes[0], None
+        self.size.options = sizes
+        self.size.value = min(sizes, key=lambda size_A: abs(size_A - before))
 
     def _new_size(self, _: Any = None) -> None:
         """Put a button for every wave on the sector, and choose the first."""
@@ -152,11 +154,11 @@ class ConfusionExplorer(ipywidgets.VBox):
         if shown.empty:
             return "None of these images is among the pictures that are here."
         words = [
-            f"{each['size_A']:.0f} Å, {signed(each['defocus_A'])} Å\n"
-            + ", ".join(f"{SHORT[Shape(i)]} {each[f'p{i}']:.0%}" for i in (each["predicted"], each["second"]))
+            f"{each['size_A']:.0f} Å, {signed(each['defocus_A'])} Å"
+            + "".join(f"\n{SHORT[Shape(i)]} {each[f'p{i}']:.0%}" for i in (each["predicted"], each["second"]))
             for each in shown.to_dict("records")
         ]
-        images = self.images[self.places[shown.index].to_numpy()].float().numpy()
+        images = self.images[self.places[shown.index].tolist()].float().numpy()
         note = f"{len(shown)} of {len(cell):,} images"
         figure = image_gallery(images, shown[PROBABILITIES].to_numpy(), shown["label"].tolist(), words, note)
-        return picture(figure, f"{note}: {'; '.join(words)}", WIDE_PIXELS)
+        return picture(figure, f"{note}: {'; '.join(words)}".replace("\n", ", "), WIDE_PIXELS)

@@ -43,6 +43,11 @@ def alts(html):
     return re.findall(r'alt="([^"]+)"', html)
 
 
+def test_the_first_wave_is_shown_from_the_start(tiny_store):
+    browser = DatasetBrowser(tiny_store, "train")
+    assert "Wave 0 of" in browser.caption.value and len(alts(browser.series_view.value)) == 1
+
+
 def test_every_wave_is_a_point_under_its_shape_and_size_once(browser):
     found = []
     for shape in Shape:
@@ -88,7 +93,7 @@ def test_click_on_a_cell_shows_its_images_its_place_and_the_second_choice(confus
     assert "Second choice: cuboctahedron 1 (100%)" in confusion.words.value
     assert alts(confusion.sphere.value) == ["1 beam directions of the cuboctahedron, reduced by symmetry"]
     (alt,) = alts(confusion.pictures.value)
-    assert alt.startswith("1 of 1 images: 50 Å, 0 Å\ncube 99%, cuboctahedron 1%")
+    assert alt.startswith("1 of 1 images: 50 Å, 0 Å, cube 99%, cuboctahedron 1%")
     confusion.cells[Shape.OCTAHEDRON, Shape.CUBE].click()
     assert "No image of the octahedron is called cube" in confusion.words.value and confusion.pictures.value == ""
 
