@@ -110,7 +110,7 @@ def _rosettasciio(plugin: str) -> Callable[[str, str], list[dict]]:
 
 
 def _elsewhere(name: str, other: Any) -> NanoshapeError:
-    return NanoshapeError(f"{name} refers to another file ({display(other)}), but must hold its pixels itself")
+    return NanoshapeError(f"{name} refers to another file ({display(other)[:100]}), but must hold its pixels itself")
 
 
 def _hdf5(plugin: str) -> Callable[[str, str], list[dict]]:

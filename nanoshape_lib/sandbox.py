@@ -9,9 +9,11 @@ refuses the file.
 import atexit
 import contextlib
 import ctypes
+import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import struct
@@ -32,7 +34,7 @@ from nanoshape_lib.readers import read, refusal
 MEMORY_BYTES = 7 * 2**28
 """Address space that reading one file may take, beyond what the libraries take at rest."""
 TIME_LIMIT_S = 120.0
-HEADER_TIME_S = 5.0
+HEADER_TIME_S = 10.0
 """Processor time that everything but the pixels may take."""
 ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "PYTHONHOME")
 """The variables that the process inherits."""
@@ -158,12 +160,11 @@ def _message(pipe: Any) -> dict:
 
 def _limit_memory() -> None:
     """Limit this process's address space; where the system has no such limit, the checks of sizes remain."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        # Whatever a reader imports counts as being at rest, and no fork imports it again.
-        for name in _LIBRARIES:
+    # Whatever a reader imports counts as being at rest, and no fork imports it again.
+    for name in _LIBRARIES:
+        with contextlib.suppress(ImportError):
             import_module(name)
+    with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -245,21 +246,26 @@ def serve(control: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _limit_memory()
     _leave_network()
-    while True:
-        request, (*descriptors,), _, _ = socket.recv_fds(control, 2**16, 2)
-        if not request:
-            os.killpg(0, signal.SIGKILL)
-        file, out = descriptors
-        if os.fork() == 0:
-            try:
-                control.close()
-                _open_nothing_but(file)
-                with open(out, "wb") as pipe:
-                    _answer(request, file, pipe)
-            finally:
-                os._exit(0)
-        os.close(file)
-        os.close(out)
+    gc.freeze()
+    try:
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(control, 2**16, 2)
+            if not request:
+                return
+            file, out = descriptors
+            if os.fork() == 0:
+                try:
+                    control.close()
+                    resource.setrlimit(resource.RLIMIT_CPU, (int(TIME_LIMIT_S), int(TIME_LIMIT_S)))
+                    _open_nothing_but(file)
+                    with open(out, "wb") as pipe:
+                        _answer(request, file, pipe)
+                finally:
+                    os._exit(0)
+            os.close(file)
+            os.close(out)
+    finally:
+        os.killpg(0, signal.SIGKILL)
 
 
 READER = ReaderProcess()
