@@ -89,9 +89,10 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Mic
     ------
     NanoshapeError
         If the file is missing, a folder, not readable, empty, damaged or cut short, of another format than its
-        ending says, too small (below 64 pixels) or too large (over 134 million pixels), in colour, complex, constant
-        or not finite, a diffraction pattern, a spectrum or 4D-STEM, or if its pixels are not square or their
-        size is outside 0.05 to 10 Å. The one sentence names the file.
+        ending says, if it refers to another file or has too many pages, groups or tags, is too small (below 64
+        pixels) or too large (over 134 million pixels), in colour, complex, constant or not finite, a diffraction
+        pattern, a spectrum or 4D-STEM, or if its pixels are not square or their size is outside 0.05 to 10 Å.
+        The one sentence names the file.
     """
     if pixel_size_A is not None:
         check_pixel_size(pixel_size_A)
@@ -114,7 +115,8 @@ def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     name = display(path)
     try:
         with contextlib.ExitStack() as kept:
-            file = kept.enter_context(open(path, "rb", 0, opener=lambda *way: os.open(way[0], way[1] | os.O_NONBLOCK)))
+            opened = open(path, "rb", 0, opener=lambda at, flags: os.open(at, flags | os.O_NONBLOCK))  # noqa: SIM115
+            file = kept.enter_context(opened)
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise NanoshapeError(f"{name} is a device, socket or pipe, but must be a file")
             check_start(path, file.read(16))
