@@ -100,27 +100,20 @@ def refusal(name: str, suffix: str, error: Exception) -> NanoshapeError:
     return NanoshapeError(f"{name} is no readable {title} file: it is damaged, cut short or of another kind")
 
 
-def _rosettasciio(plugin: str) -> Callable[[str, str], list[dict]]:
-    """Reader of one plugin of RosettaSciIO that leaves the pixels in the file for now."""
+def _rosettasciio(
+    plugin: str, function: str = "file_reader", check: Callable[[str, str], None] = lambda path, name: None
+) -> Callable[[str, str], list[dict]]:
+    """Reader of one plugin of RosettaSciIO that leaves the pixels in the file for now, after a check of the file."""
 
     def reader(path: str, name: str) -> list[dict]:
-        return import_module(f"rsciio.{plugin}").file_reader(path, lazy=True)
+        check(path, name)
+        return getattr(import_module(f"rsciio.{plugin}"), function)(path, lazy=True)
 
     return reader
 
 
 def _elsewhere(name: str, other: Any) -> NanoshapeError:
     return NanoshapeError(f"{name} refers to another file ({display(other)[:100]}), but must hold its pixels itself")
-
-
-def _hdf5(plugin: str) -> Callable[[str, str], list[dict]]:
-    """Reader of an HDF5 format whose files hold all that they show, in a number of parts that can be looked through."""
-
-    def reader(path: str, name: str) -> list[dict]:
-        _check_hdf5(path, name)
-        return _rosettasciio(plugin)(path, name)
-
-    return reader
 
 
 def _check_hdf5(path: str, name: str) -> None:
@@ -250,11 +243,6 @@ def _read_npy(path: str, name: str) -> list[dict]:
     return [{"data": np.load(path, mmap_mode="r", allow_pickle=False)}]
 
 
-def _read_ser(path: str, name: str) -> list[dict]:
-    """A SER file, whatever its path ends in."""
-    return import_module("rsciio.tia._api").ser_reader(path, lazy=True)
-
-
 def _read_blo(path: str, name: str) -> list[dict]:
     """Blockfiles hold precession diffraction patterns, scanned over a specimen, and nothing else."""
     raise NanoshapeError(f"{name} is a blockfile of diffraction patterns, but must hold images")
@@ -263,13 +251,13 @@ def _read_blo(path: str, name: str) -> list[dict]:
 FORMATS: dict[str, _Format] = {
     ".dm3": _Format("DM3", (b"\0\0\0\3",), _rosettasciio("digitalmicrograph")),
     ".dm4": _Format("DM4", (b"\0\0\0\4",), _rosettasciio("digitalmicrograph")),
-    ".emd": _Format("EMD", _HDF5, _hdf5("emd")),
-    ".ser": _Format("SER", (b"II\x97\1",), _read_ser),
+    ".emd": _Format("EMD", _HDF5, _rosettasciio("emd", check=_check_hdf5)),
+    ".ser": _Format("SER", (b"II\x97\1",), _rosettasciio("tia._api", "ser_reader")),
     ".tif": _Format("TIFF", _TIFF, _read_tiff),
     ".tiff": _Format("TIFF", _TIFF, _read_tiff),
     ".mrc": _Format("MRC", (), _read_mrc),
     ".blo": _Format("blockfile", (b"IMGBLO",), _read_blo),
-    ".hspy": _Format("HyperSpy", _HDF5, _hdf5("hspy")),
+    ".hspy": _Format("HyperSpy", _HDF5, _rosettasciio("hspy", check=_check_hdf5)),
     ".png": _Format("PNG", (b"\x89PNG\r\n\x1a\n",), _read_png),
     ".npy": _Format("NumPy", (b"\x93NUMPY",), _read_npy),
 }

@@ -77,15 +77,14 @@ class ReaderProcess:
                 return _exchange(control, file, path, name)
             except NanoshapeError:
                 raise
-            except (OSError, EOFError, ValueError):
+            except BaseException as error:
                 self.close()
+                if not isinstance(error, OSError | EOFError | ValueError):
+                    raise
                 why = f"took over {TIME_LIMIT_S:g} s" if late.is_set() else "broke down"
                 raise NanoshapeError(
                     f"{name} cannot be read: the reader {why}, so the file is probably damaged"
                 ) from None
-            except BaseException:
-                self.close()
-                raise
             finally:
                 timer.cancel()
 
@@ -204,11 +203,9 @@ def _answer(request: bytes, file: int, out: BinaryIO) -> None:
 
 def _leave_network() -> None:
     """Move this process into a network of its own with nothing in it, where the system lets it."""
-    if sys.platform == "linux":
-        new_network, new_user = 0x40000000, 0x10000000
-        libc = ctypes.CDLL(None)
-        if libc.unshare(new_network):
-            libc.unshare(new_network | new_user)
+    new_network, new_user = 0x40000000, 0x10000000
+    if sys.platform == "linux" and ctypes.CDLL(None).unshare(new_network):
+        ctypes.CDLL(None).unshare(new_network | new_user)
 
 
 def _open_nothing_but(file: int) -> None:
