@@ -2,7 +2,6 @@
 
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +56,10 @@ def book(
     seed: Annotated[int, typer.Option(help="Root of every random number in the book.")] = 0,
 ) -> None:
     """Execute the notebooks that are not up to date and render the book."""
-    from nanoshape_lib.book import build_book
+    from nanoshape_lib.paths import require_checkout
+
+    require_checkout()
+    from nanoshape_lib.book.build import build_book
 
     typer.echo(f"The book is ready: open {build_book(profile, seed)} in a browser.")
 
@@ -69,8 +71,10 @@ def run(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
-    from nanoshape_lib.notebooks import execute, save_figures
-    from nanoshape_lib.paths import NOTEBOOKS
+    from nanoshape_lib.paths import NOTEBOOKS, require_checkout
+
+    require_checkout()
+    from nanoshape_lib.book.notebooks import execute, save_figures
 
     matches = sorted(NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
     if len(matches) != 1:
@@ -94,9 +98,9 @@ def simulate(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Make the exit waves of a design; the same command again finishes or repairs them."""
-    from nanoshape_lib.dataset import generate
-    from nanoshape_lib.profiles import load_design
-    from nanoshape_lib.summary import cost_lines, counts
+    from nanoshape_lib.datasets.generation import generate
+    from nanoshape_lib.datasets.summary import cost_lines, counts
+    from nanoshape_lib.studies.profiles import load_design
 
     wanted = load_design(design, seed)
     for line in cost_lines(wanted, store, workers, "cpu" if scheduler else device):
@@ -108,7 +112,7 @@ def simulate(
 @app.command()
 def verify(store: FinishedStore) -> None:
     """Read every byte of a store and list the files that are missing or damaged."""
-    from nanoshape_lib.store import Store
+    from nanoshape_lib.datasets.store import Store
 
     faults = Store(store).verify()
     for fault in faults:
@@ -126,8 +130,8 @@ def info(
     sheet: Annotated[Path | None, typer.Option(help="PNG file for one image of each shape and size.")] = None,
 ) -> None:
     """Say what is in a store."""
-    from nanoshape_lib import summary
-    from nanoshape_lib.store import Store
+    from nanoshape_lib.datasets import summary
+    from nanoshape_lib.datasets.store import Store
 
     if sheet is not None and sheet.suffix != ".png":
         raise NanoshapeError(f"sheet is {sheet}, but must end in .png")
@@ -150,10 +154,10 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Train a network on a store; the same command again takes up an interrupted training."""
-    from nanoshape_lib.cores import check_device
-    from nanoshape_lib.dataset import Store
-    from nanoshape_lib.imageset import make_images
-    from nanoshape_lib.training import TrainingConfig, fit
+    from nanoshape_lib.datasets.generation import Store
+    from nanoshape_lib.datasets.images import make_images
+    from nanoshape_lib.networks.training import TrainingConfig, fit
+    from nanoshape_lib.simulation.devices import check_device
 
     check_device(device)
     config = TrainingConfig.model_validate(
@@ -183,10 +187,10 @@ def study(
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib.paths import DATA, GENERATED
-    from nanoshape_lib.profiles import load_profile
-    from nanoshape_lib.results import RESULTS
-    from nanoshape_lib.study import STUDIES
+    from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
+    from nanoshape_lib.studies.profiles import load_profile
+    from nanoshape_lib.studies.registry import STUDIES
+    from nanoshape_lib.studies.results import RESULTS
 
     if name not in STUDIES:
         raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
@@ -194,8 +198,8 @@ def study(
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
-    whole = profile == "paper" and seed == 0
-    folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
+    whole = profile == "paper" and seed == 0 and IN_CHECKOUT
+    folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
     weights = DATA / "weights" if whole and output is None else folder / "weights"
     finished, expected = STUDIES[name](settings, deadline, folder, weights)
     typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")
@@ -209,11 +213,11 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of every image.")] = None,
 ) -> None:
     """Accuracy of trained weights on one split of a store, with its interval over exit waves."""
-    from nanoshape_lib.dataset import SPLITS, Store
-    from nanoshape_lib.evaluation import accuracy_interval, by_particle, predictions_table
-    from nanoshape_lib.imageset import make_images
-    from nanoshape_lib.models import load_weights
-    from nanoshape_lib.training import predict
+    from nanoshape_lib.datasets.generation import SPLITS, Store
+    from nanoshape_lib.datasets.images import make_images
+    from nanoshape_lib.networks.evaluation import accuracy_interval, by_particle, predictions_table
+    from nanoshape_lib.networks.models import load_weights
+    from nanoshape_lib.networks.training import predict
 
     names = {str(name): name for name in SPLITS}
     if split not in names:
@@ -242,35 +246,26 @@ def predict(
     match: Annotated[bool, typer.Option(help="Find the simulation that fits each particle best; slow.")] = False,
 ) -> None:
     """Name the shape of every particle in images of a microscope, or say that it is not known."""
-    from nanoshape_lib.sandbox import READER
+    from nanoshape_lib.micrographs.sandbox import READER
 
     READER.start()
-    from nanoshape_lib import prediction
-    from nanoshape_lib.trust import Classifier
+    from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse_all, predictions
+    from nanoshape_lib.trust.classifier import Classifier
 
-    chosen = weights or [prediction.WEIGHTS]
+    chosen = weights or [WEIGHTS]
     classifier = Classifier(chosen, coverage)
-
-    def prepared() -> Any:
-        from nanoshape_lib.evidence import Explainer
-
-        explainer = Explainer(classifier, match)
-        explainer.prepare()
-        return explainer
-
-    with ThreadPoolExecutor(1) as beside:
-        preparing = beside.submit(prepared)
-        analyses, refused = prediction.analyse_all(files, classifier, pixel_size, whole_field)
+    explainer = Explainer(classifier, match)
+    analyses, refused = analyse_all(files, classifier, pixel_size, whole_field, explainer)
     for analysis in analyses:
         for note in analysis.micrograph.notes:
             typer.echo(f"Note: {note}.", err=True)
-    from nanoshape_lib.report import summary, write_report
+    from nanoshape_lib.micrographs.report import summary, write_report
 
     about = (
         f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
     )
-    page = write_report(out, analyses, refused, about, [preparing.result().explain(each) for each in analyses])
-    typer.echo(f"{summary(prediction.predictions(analyses))}. Open {page}.")
+    page = write_report(out, analyses, refused, about)
+    typer.echo(f"{summary(predictions(analyses))}. Open {page}.")
     for error in refused:
         typer.echo(f"Error: {error}", err=True)
     if refused:

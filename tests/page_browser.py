@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nanoshape_lib import javascript
-from nanoshape_lib.page.build import SMOKE, write_page
+from nanoshape_lib.book import javascript
+from nanoshape_lib.book.page import SMOKE, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # WebGL without a graphics card.

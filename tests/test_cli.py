@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nanoshape_lib import dataset, summary
 from nanoshape_lib.cli import app
-from nanoshape_lib.dataset import make_record
+from nanoshape_lib.datasets import generation, summary
+from nanoshape_lib.datasets.generation import make_record
+from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.figures.dataset import contact_sheet
-from nanoshape_lib.hrtem import exit_wave
-from nanoshape_lib.imaging import focal_series
-from nanoshape_lib.store import Store
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.imaging import focal_series
 
 
 def run(*arguments):
@@ -47,8 +47,8 @@ def test_simulate_says_the_cost_first_and_makes_the_store_of_the_design(tiny_sto
 
 def test_the_minutes_are_those_of_what_is_missing(design_file, copied, monkeypatch):
     shutil.rmtree(copied / "train/seal/c/1")
-    monkeypatch.setattr("nanoshape_lib.summary.seconds_per_wave", lambda design, device: 600.0)
-    monkeypatch.setattr("nanoshape_lib.summary.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("nanoshape_lib.datasets.summary.seconds_per_wave", lambda design, device: 600.0)
+    monkeypatch.setattr("nanoshape_lib.datasets.summary.os.cpu_count", lambda: 4)
     lines = run("simulate", design_file, copied, "--workers", 0)[1]
     assert lines[1].startswith("5 of 25 waves to make, 600000 ms each in a trial of 5: about 50 minutes on 1 core")
 
@@ -71,7 +71,7 @@ def test_a_device_that_is_not_there_is_refused(design_file, tmp_path, device, se
 
 def test_the_device_reaches_the_exit_wave(design_file, tmp_path, simulated, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    monkeypatch.setattr(dataset, "exit_wave", lambda *args: simulated.append(args) or exit_wave(*args[:3]))
+    monkeypatch.setattr(generation, "exit_wave", lambda *args: simulated.append(args) or exit_wave(*args[:3]))
     status, _, _ = run("simulate", design_file, tmp_path / "waves.zarr", "--workers", 0, "--device", "cuda:0")
     assert status == 0 and len(simulated) == 25 + 10 and {args[3] for args in simulated} == {"cuda:0"}
 
@@ -163,7 +163,7 @@ def test_the_sheet_shows_one_image_of_each_shape_at_the_middle_defocus(tiny_desi
     ((images, table, text),) = drawn
     assert table["label"].tolist() == [0, 1, 2, 3, 4] and "defocus 10 Å" in text
     octahedron = exit_wave(make_record(tiny_design, "train", 3).scene, tiny_design.microscope, "fast")
-    own = focal_series(octahedron, np.array([10.0]), tiny_design.microscope, tiny_design.detector)[0]
+    own = focal_series(octahedron, np.array([10.0]), tiny_design.microscope, tiny_design.camera)[0]
     alike = [np.corrcoef(own.ravel(), image.ravel())[0, 1] for image in images]
     assert np.argmax(alike) == 3 and alike[3] > 0.4, alike
     pixels = matplotlib.image.imread(tmp_path / "sheet.png")

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nanoshape_lib.figures._style import INK, QUIET, SHAPE_COLORS, SHAPE_MARKERS, stamp, styled
 from nanoshape_lib.figures.microscopy import show_image
-from nanoshape_lib.imaging import phase_transfer
-from nanoshape_lib.microscope import Microscope
-from nanoshape_lib.shapes import Shape
+from nanoshape_lib.figures.style import INK, QUIET, SHAPE_COLORS, SHAPE_MARKERS, stamp, styled
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.simulation.imaging import phase_transfer
+from nanoshape_lib.simulation.optics import Microscope
 
 
 @styled

@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from nanoshape_lib.figures._style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
-from nanoshape_lib.imaging import mtf, phase_transfer
-from nanoshape_lib.microscope import Detector, Microscope
-from nanoshape_lib.shapes import Shape
-from nanoshape_lib.substrate import FIELD_A, Scene
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.simulation.film import Scene
+from nanoshape_lib.simulation.imaging import mtf, phase_transfer
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 CARBON_COLOUR = "#5b5b5b"
 GENERAL, ZONE_AXIS, THIRD = "#4b2991", "#c0392b", "#00796b"
@@ -138,17 +139,17 @@ def coherence_comparison(images: Mapping[str, np.ndarray], defocus_A: float) -> 
 
 
 @styled
-def camera(images: Mapping[str, np.ndarray], detector: Detector) -> Figure:
+def camera(images: Mapping[str, np.ndarray], camera: Camera) -> Figure:
     """One image at several doses, each in its own grey scale, and the camera's modulation transfer."""
     fig, axes = plt.subplots(1, len(images) + 1, figsize=(7.2, 2.2), width_ratios=[*[1] * len(images), 1.25])
     for ax, (name, image) in zip(axes, images.items(), strict=False):
         show_image(ax, image)
         ax.set_title(name, fontsize=9)
-    q = torch.linspace(0, 0.5 / detector.pixel_size_A, 200)
-    pixel = torch.sinc(q * detector.pixel_size_A)
+    q = torch.linspace(0, 0.5 / camera.pixel_size_A, 200)
+    pixel = torch.sinc(q * camera.pixel_size_A)
     ax = axes[-1]
-    ax.plot(q, mtf(detector, q), color=GENERAL, ls="--", label="scintillator")
-    ax.plot(q, mtf(detector, q) * pixel, color=GENERAL, label="and pixel")
+    ax.plot(q, mtf(camera, q), color=GENERAL, ls="--", label="scintillator")
+    ax.plot(q, mtf(camera, q) * pixel, color=GENERAL, label="and pixel")
     ax.set(xlabel="frequency (1/Å)", ylim=(0, 1.05), xlim=(0, float(q[-1])))
     ax.set_title("modulation transfer", fontsize=9)
     ax.legend(fontsize=7.5, frameon=False)
@@ -168,7 +169,7 @@ def _error_axes(ax: Axes, samplings: Sequence[float], title: str) -> None:
 
 @styled
 def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> Figure:
-    """Errors of :func:`nanoshape_lib.convergence.convergence_table` against the grid, with the one in use marked."""
+    """Errors of the `convergence_table` against the grid, with the one in use marked."""
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharex=True)
     names = list(table["scene"].unique())
     for name, colour in zip(names, (GENERAL, ZONE_AXIS, THIRD), strict=False):
@@ -198,7 +199,7 @@ def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> 
 
 @styled
 def potential_cut(table: pd.DataFrame, text: str) -> Figure:
-    """Errors of :func:`nanoshape_lib.convergence.cut_table`: bars up to the middle, whiskers from least to greatest."""
+    """Errors of images from `cut_table`: bars up to the middle, whiskers from least to greatest."""
     fig, ax = plt.subplots(figsize=(7.2, 2.9))
     labels = {"whole": "potential up to the Nyquist frequency", "cut": "potential cut at two thirds of it"}
     grids = table.drop_duplicates(["sampling_A", "slice_A"])

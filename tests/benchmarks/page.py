@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from page_browser import PAGE, chromium, write_explorer
 
-from nanoshape_lib import javascript
+from nanoshape_lib.book import javascript
 
 MOVE = """async ([label, moves]) => {
     const named = [...document.querySelectorAll(".play-row label")].find(each => each.textContent === label);

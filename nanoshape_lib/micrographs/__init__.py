@@ -1,0 +1,1 @@
+"""Micrographs: files read, cleaned, searched for particles, classified and reported."""

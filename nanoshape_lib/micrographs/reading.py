@@ -1,0 +1,152 @@
+"""Micrographs from the files of microscopes: read in a process of their own, checked, in ångströms."""
+
+import contextlib
+import math
+import os
+import stat
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pandas as pd
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.micrographs.formats import FORMATS, check_start
+from nanoshape_lib.micrographs.sandbox import READER
+from nanoshape_lib.micrographs.stacks import display
+
+SMALLEST_PIXEL_A, LARGEST_PIXEL_A = 0.05, 10.0
+DISAGREEMENT = 0.05
+
+Source = Literal["user", "metadata", "lattice"]
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """What a file holds.
+
+    Attributes
+    ----------
+    images
+        Float32 (N, rows, columns) in the order of the file; one image is a stack of one.
+    pixel_size_A
+        Side of a pixel [Å], or None if neither the user nor the file gives it.
+    source
+        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"``
+        (:mod:`nanoshape_lib.micrographs.pixel_size`) or None.
+    path
+        The file, as it was given and as it can stand in a sentence.
+    notes
+        Warnings, one sentence each.
+    truth
+        Of a simulated one, the table of :func:`nanoshape_lib.simulation.field.place`.
+    """
+
+    images: np.ndarray
+    pixel_size_A: float | None
+    source: Source | None
+    path: str
+    notes: tuple[str, ...] = ()
+    truth: pd.DataFrame | None = None
+
+
+def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:
+    """The pixel size [Å] if it can be that of an HRTEM image.
+
+    Parameters
+    ----------
+    pixel_size_A
+        Side of a pixel [Å].
+    whose
+        How the sentence begins, such as the name of a file.
+
+    Raises
+    ------
+    NanoshapeError
+        If it is no number from 0.05 to 10 Å.
+    """
+    number = isinstance(pixel_size_A, int | float | np.number) and not isinstance(pixel_size_A, bool)
+    if not number or not SMALLEST_PIXEL_A <= pixel_size_A <= LARGEST_PIXEL_A:
+        value = f"{float(pixel_size_A):.4g} Å" if number else repr(pixel_size_A)
+        raise NanoshapeError(f"{whose} is {value}, but must lie between {SMALLEST_PIXEL_A:g} and {LARGEST_PIXEL_A:g} Å")
+    return float(pixel_size_A)
+
+
+def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Micrograph:
+    """Read an image, or a stack of images such as a focal series, from a file of a microscope.
+
+    The file is opened in a process of its own, which is kept for the next files, with limits on memory and time.
+
+    Parameters
+    ----------
+    path
+        A file of type dm3, dm4, emd (Velox or NCEM), ser, tif, mrc, hspy, png or npy.
+    pixel_size_A
+        Side of a pixel [Å]; it overrides what the file says.
+
+    Returns
+    -------
+    Micrograph
+        The first image or stack of images in the file. Without a pixel size in file or call, estimate it with
+        :func:`nanoshape_lib.micrographs.pixel_size.settle`.
+
+    Raises
+    ------
+    NanoshapeError
+        If the file is missing, a folder, not readable, empty, damaged or cut short, of another format than its
+        ending says, if it refers to another file or has too many pages, groups or tags, is too small (below 64
+        pixels) or too large (over 134 million pixels), in colour, complex, constant or not finite, a diffraction
+        pattern, a spectrum or 4D-STEM, or if its pixels are not square or their size is outside 0.05 to 10 Å.
+        The one sentence names the file.
+    """
+    if pixel_size_A is not None:
+        check_pixel_size(pixel_size_A)
+    name = display(path)
+    with _opened(path) as file:
+        images, from_file_A, notes = READER.ask(file.fileno(), os.path.abspath(os.fsdecode(path)), name)
+    _check_values(name, images)
+    if pixel_size_A is not None:
+        if from_file_A is not None and abs(from_file_A / pixel_size_A - 1) > DISAGREEMENT:
+            notes += (f"{name} says that its pixels are {from_file_A:.4g} Å, but {pixel_size_A:.4g} Å was given",)
+        return Micrograph(images, float(pixel_size_A), "user", name, notes)
+    if from_file_A is None:
+        return Micrograph(images, None, None, name, (*notes, f"{name} does not say how large its pixels are"))
+    check_pixel_size(from_file_A, f"the pixel size in {name}")
+    return Micrograph(images, from_file_A, "metadata", name, notes)
+
+
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file with a known beginning, opened; a pipe that nobody writes to keeps no one waiting."""
+    name = display(path)
+    try:
+        with contextlib.ExitStack() as kept:
+            opened = open(path, "rb", 0, opener=lambda at, flags: os.open(at, flags | os.O_NONBLOCK))  # noqa: SIM115
+            file = kept.enter_context(opened)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise NanoshapeError(f"{name} is a device, socket or pipe, but must be a file")
+            check_start(path, file.read(16))
+            kept.pop_all()
+            return file
+    except IsADirectoryError:
+        raise NanoshapeError(f"{name} is a folder, but must be a file of type {', '.join(FORMATS)}") from None
+    except PermissionError:
+        raise NanoshapeError(f"{name} cannot be opened: you have no permission to read it") from None
+    except FileNotFoundError:
+        raise NanoshapeError(f"{name} does not exist") from None
+    except (OSError, UnicodeError) as error:
+        raise NanoshapeError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
+    except NanoshapeError:
+        raise
+    except ValueError:
+        raise NanoshapeError(f"{name} cannot be the name of a file") from None
+
+
+def _check_values(name: str, images: np.ndarray) -> None:
+    """Refuse frames that hold no picture."""
+    for number, image in enumerate(images, 1):
+        which = name if len(images) == 1 else f"frame {number} of {name}"
+        low, high = float(image.min()), float(image.max())
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise NanoshapeError(f"{which} holds values that are not finite, but every pixel must be a number")
+        if low == high:
+            raise NanoshapeError(f"{which} is constant: every pixel is {low:g}")

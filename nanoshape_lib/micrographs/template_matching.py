@@ -1,0 +1,403 @@
+"""Template matching: the simulation of a particle that fits an image best, with its correlation.
+
+Templates are simulated particles along directions that fill the fundamental sector of their shape.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import fft
+from threadpoolctl import ThreadpoolController
+from tqdm import tqdm
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks.models import IMAGE_PIXELS
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.paths import cache_folder, cache_key, replacing
+from nanoshape_lib.simulation import exit_waves, imaging
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import deposit
+from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, record, standardise, turn
+from nanoshape_lib.simulation.optics import Camera, Microscope
+
+_THREADS = ThreadpoolController()
+CANDIDATES = 16
+STARTS_A = (-120.0, -80.0, -40.0, 0.0, 40.0, 80.0, 120.0)
+REFINED = 4
+# Steps of defocus [Å], in-plane angle and tilt [degrees].
+COARSE = ((20.0, 0.75, 1.2),)
+FINE = ((10.0, 0.5, 0.7), (10.0, 0.25, 0.5), (5.0, 0.25, 0.3))
+SIZE_RANGE_A = (35.0, 85.0)
+LARGEST_SHIFT_A = 14.0
+COLLAR_A = 6.0
+HIGH_PASS_PER_A = 0.03
+# Version of the templates, raised when other signatures come of the same waves; see `paths.cache_key`.
+RECIPE = 1
+SPACING_DEG = 3.0
+SIZES_A = (48.0, 66.0)
+DEFOCI_A = (-120.0, -60.0, 0.0, 60.0, 120.0)
+RADII_PER_A = np.linspace(0.10, 0.49, 40)
+ANGLES = 120
+STEP_DEG = 180 / ANGLES
+FIDELITY = "fast"
+
+
+class Library(NamedTuple):
+    """Waves of one shape along some directions.
+
+    ``sizes_A`` (S,), ``rotations`` (M, 3, 3), ``waves`` (S, M, 2, n, n) with real and imaginary part, and
+    ``signatures`` (S, M, defoci, radii, angles) of their images; see `signature`.
+    """
+
+    sizes_A: np.ndarray
+    rotations: np.ndarray
+    waves: np.ndarray
+    signatures: np.ndarray
+
+
+@lru_cache
+def directions(shape: Shape, spacing_deg: float = SPACING_DEG) -> np.ndarray:
+    """Beam directions (M, 3) in the shape's fundamental sector that leave none farther than this from all of them.
+
+    Starting from the sector's corners, the direction farthest from those chosen is added until none is too far.
+    """
+    count = 40_000
+    z = 1 - (2 * np.arange(count) + 1) / count
+    turn = np.pi * (1 + 5**0.5) * np.arange(count)
+    sphere = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
+    inside = np.unique(np.round(orientation.reduce(sphere, shape), 9), axis=0)
+    chosen = list(orientation.sector_corners(shape).values())
+    nearest = (inside @ np.transpose(chosen)).max(axis=1)
+    while nearest.min() < math.cos(math.radians(spacing_deg)):
+        chosen.append(inside[np.argmin(nearest)])
+        nearest = np.maximum(nearest, inside @ chosen[-1])
+    return np.array(chosen)
+
+
+def _upright(direction: np.ndarray) -> np.ndarray:
+    """A rotation (3, 3) that turns a direction of the particle's frame into the beam."""
+    helper = np.eye(3)[np.argmin(np.abs(direction))]
+    x = np.cross(helper, direction)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(direction, x), direction])
+
+
+def simulate(shape: Shape, size_A: float, rotation: np.ndarray, microscope: Microscope) -> np.ndarray:
+    """Exit wave (n, n), complex64, of a particle in vacuum, turned by a rotation (3, 3), its atoms displaced."""
+    particle = shapes.build(shape, size_A)
+    particle.positions = particle.positions @ rotation.T
+    return exit_wave(deposit(shake(particle, np.random.default_rng(0)), None), microscope, FIDELITY)
+
+
+def signature(image: np.ndarray) -> np.ndarray:
+    """What of an image's spectrum tells the orientation: amplitudes (radii, angles) above their mean at each radius.
+
+    Rows are 40 spatial frequencies from 0.10 to 0.49 1/Å, columns 120 directions over half a turn.
+    It does not change with shifts, and turning the image rolls its columns.
+    """
+    n = len(image)
+    axis = np.arange(n) - (n - 1) / 2
+    away = np.hypot(axis[:, None], axis) / (n / 2)
+    window = np.where(away < 1, np.cos(np.pi / 2 * np.minimum(away, 1)) ** 2, 0)
+    padded = 2 * n
+    amplitudes = np.sqrt(np.abs(np.fft.fft2((image - image.mean()) * window, s=(padded, padded))))
+    theta = np.radians(STEP_DEG * np.arange(ANGLES))
+    rows, columns = (RADII_PER_A[:, None] * part * padded for part in (np.cos(theta), np.sin(theta)))
+    low, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    down, right = rows - low, columns - left
+    polar = sum(
+        weight * amplitudes[(low + i) % padded, (left + j) % padded]
+        for i, j, weight in (
+            (0, 0, (1 - down) * (1 - right)),
+            (1, 0, down * (1 - right)),
+            (0, 1, (1 - down) * right),
+            (1, 1, down * right),
+        )
+    )
+    polar = polar - polar.mean(axis=1, keepdims=True)
+    return polar / max(float(np.linalg.norm(polar)), 1e-12)
+
+
+@lru_cache(maxsize=len(Shape))
+def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0) -> Library:
+    """Waves of one shape along `directions` at two sizes, and the signatures of their images.
+
+    They are computed once, for an energy and an aperture, and kept in the cache folder; other settings of the
+    microscope act on the images only.
+
+    Parameters
+    ----------
+    shape
+        The shape.
+    energy_eV, aperture_mrad
+        Beam energy [eV] and aperture [mrad].
+
+    Returns
+    -------
+    Library
+        Read from files when it is used.
+    """
+    recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "templates": RECIPE}
+    key = cache_key("templates", recipes, shape=shape, energy_eV=energy_eV, aperture_mrad=aperture_mrad)
+    folder = cache_folder() / "templates" / f"{shape.name.lower()}-{key}"
+    if not folder.exists():
+        made = _make(shape, Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad))
+        with replacing(folder) as partial:
+            partial.mkdir()
+            for name, values in made._asdict().items():
+                np.save(partial / f"{name}.npy", values)
+    return Library(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Library._fields))
+
+
+def _make(shape: Shape, microscope: Microscope) -> Library:
+    """Compute a library: one wave a direction and size, and its images at some defoci."""
+    known = [size_A for size_A, _ in shapes.available_sizes(shape)]
+    sizes_A = [min(known, key=lambda size_A: abs(size_A - wanted)) for wanted in SIZES_A]
+    turned = np.array([_upright(direction) for direction in directions(shape)])
+    camera, defoci = Camera(dose_e_A2=None), torch.tensor(DEFOCI_A)
+    jobs = [(size_A, rotation) for size_A in sizes_A for rotation in turned]
+    waves, marks = [], []
+    for size_A, rotation in tqdm(jobs, desc=f"{shape.title} templates", unit="wave"):
+        wave = simulate(shape, size_A, rotation, microscope)
+        images = form_images(torch.as_tensor(wave).expand(len(defoci), -1, -1), defoci, microscope, camera)
+        marks.append(np.array([signature(image) for image in images.numpy()], np.float16))
+        waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
+    grid = (len(sizes_A), len(turned))
+    return Library(
+        np.array(sizes_A),
+        turned,
+        np.reshape(waves, (*grid, *waves[0].shape)),
+        np.reshape(marks, (*grid, *marks[0].shape)),
+    )
+
+
+class Match(NamedTuple):
+    """A simulation laid over an image.
+
+    ``rotation`` takes the particle's frame to the laboratory's and ``direction`` is the beam in the
+    particle's frame, both up to the shape's symmetry; ``shift_A`` (2,) is where the particle lies from the
+    middle of the field; ``ncc`` is the normalised cross-correlation in the circle around it, and ``image``
+    the simulation (128, 128), standardised, without film and noise, in the particle's place.
+    """
+
+    shape: Shape
+    size_A: float
+    rotation: np.ndarray
+    defocus_A: float
+    shift_A: np.ndarray
+    ncc: float
+    image: np.ndarray
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Beam direction (3,) in the particle's frame, reduced to the shape's fundamental sector."""
+        return orientation.reduce(orientation.beam_direction(self.rotation), self.shape)
+
+
+class _Pose(NamedTuple):
+    """One candidate: rotation of its direction, whether mirrored, in-plane angle [degrees], size and defocus [Å]."""
+
+    upright: bytes
+    mirrored: bool
+    turn_deg: float
+    size_A: float
+    defocus_A: float
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Rotation (3, 3) of the particle before it is mirrored and turned in its plane."""
+        return np.frombuffer(self.upright).reshape(3, 3)
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """The particle's rotation (3, 3); all shapes have an inversion centre."""
+        c, s = math.cos(math.radians(self.turn_deg)), math.sin(math.radians(self.turn_deg))
+        # A mirror of the image is the mirror x -> -x of the particle, which the inversion makes a rotation again.
+        mirror = np.diag([1.0, -1.0, -1.0]) if self.mirrored else np.eye(3)
+        return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ mirror @ self.direction
+
+
+class _Laid(NamedTuple):
+    """How well a pose's simulation fits, where it lies [pixels], and the simulation in the middle (128, 128)."""
+
+    ncc: float
+    shift: np.ndarray
+    image: np.ndarray
+
+
+class _Matcher:
+    """One image, against which simulations of one shape are laid."""
+
+    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Camera):
+        self.shape, self.microscope = shape, microscope
+        self.library = library(shape, microscope.energy_eV, microscope.aperture_mrad)
+        self.numbers = {turned.tobytes(): number for number, turned in enumerate(self.library.rotations)}
+        self.simulated: dict[tuple[bytes, float], np.ndarray] = {}
+        self.turned: dict[_Pose, torch.Tensor] = {}
+        self.laid: dict[_Pose, _Laid] = {}
+        self.circles: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.camera = camera.model_copy(update={"dose_e_A2": None})
+        qx, qy = (f(IMAGE_PIXELS, camera.pixel_size_A) for f in (np.fft.fftfreq, np.fft.rfftfreq))
+        self.weight = np.float32(1 - np.exp(-(qx[:, None] ** 2 + qy**2) / HIGH_PASS_PER_A**2))
+        values = self._filtered(np.asarray(image, np.float32))
+        values /= values.std()
+        self.spectra = fft.rfft2(np.stack([values, values**2]))
+        reach = np.abs(fft.fftfreq(IMAGE_PIXELS, 1 / FIELD_A)) <= LARGEST_SHIFT_A
+        self.allowed = reach[:, None] & reach
+
+    def lay(self, pose: _Pose) -> _Laid:
+        """Form the image of a pose and find where it fits best; the part of a pose that is known is not made again."""
+        if pose not in self.laid:
+            quarters = round(pose.turn_deg / 90)
+            key = pose._replace(defocus_A=0.0)
+            if key not in self.turned:
+                rest = torch.tensor([pose.turn_deg - 90 * quarters])
+                self.turned[key] = turn(self._wave(pose)[None], rest)
+            defocus = torch.tensor([pose.defocus_A])
+            # Twice the camera's pixels hold all of the intensity that the transmitted beam takes part in.
+            spectrum = intensity_spectrum(self.turned[key], defocus, self.microscope, 2 * self.camera.pixels)
+            image = np.rot90(record(spectrum, self.camera)[0].numpy(), quarters)
+            self.laid[pose] = self._fit(image, round(self._radius_A(pose)))
+        return self.laid[pose]
+
+    def best(self, poses: Iterable[_Pose]) -> _Pose:
+        """The pose that fits best; of equal ones the first."""
+        return max(poses, key=lambda pose: self.lay(pose).ncc)
+
+    def _filtered(self, image: np.ndarray) -> np.ndarray:
+        """The image without its low frequencies: all particles are dark, whatever their orientation."""
+        return fft.irfft2(fft.rfft2(image) * self.weight, s=image.shape)
+
+    def _wave(self, pose: _Pose) -> torch.Tensor:
+        known, key = self.library, (pose.upright, pose.size_A)
+        if key not in self.simulated:
+            stored = np.flatnonzero(known.sizes_A == pose.size_A)
+            if len(stored) and pose.upright in self.numbers:
+                real, imaginary = known.waves[stored[0], self.numbers[pose.upright]].astype(np.float32)
+                self.simulated[key] = real + 1j * imaginary
+            else:
+                self.simulated[key] = simulate(self.shape, pose.size_A, pose.direction, self.microscope)
+        wave = torch.as_tensor(self.simulated[key])
+        return torch.roll(wave.flip(0), 1, 0) if pose.mirrored else wave
+
+    def _radius_A(self, pose: _Pose) -> float:
+        across = shapes.build(self.shape, pose.size_A).positions @ pose.direction[:2].T
+        return float(np.linalg.norm(across, axis=1).max())
+
+    def _circle(self, radius_A: int) -> tuple[np.ndarray, np.ndarray]:
+        """A circle with a collar, and the image's squared deviations from its mean within it, laid at every place."""
+        if radius_A not in self.circles:
+            axis = (np.arange(IMAGE_PIXELS) + 0.5) * self.camera.pixel_size_A - FIELD_A / 2
+            circle = (np.hypot(axis[:, None], axis) <= min(radius_A + COLLAR_A, FIELD_A / 2)).astype(np.float32)
+            sums, squares = fft.irfft2(fft.rfft2(circle).conj() * self.spectra, s=circle.shape)
+            self.circles[radius_A] = circle, np.maximum(squares - sums**2 / circle.sum(), 1e-9)
+        return self.circles[radius_A]
+
+    def _fit(self, simulated: np.ndarray, radius_A: int) -> _Laid:
+        """Zero-mean normalised correlation within a circle that moves with the simulation (Padfield 2012)."""
+        circle, squares = self._circle(radius_A)
+        filtered = self._filtered(simulated)
+        part = circle * (filtered - (circle * filtered).sum() / circle.sum())
+        covariance = fft.irfft2(fft.rfft2(part).conj() * self.spectra[0], s=part.shape)
+        ncc = np.where(self.allowed, covariance / np.sqrt(squares * max((part**2).sum(), 1e-12)), -1.0)
+        best = np.unravel_index(np.argmax(ncc), ncc.shape)
+        shift = (np.array(best) + len(ncc) // 2) % len(ncc) - len(ncc) // 2
+        return _Laid(float(ncc[best]), shift, simulated)
+
+
+# Its transforms are too small to share: on a busy machine, waiting for other threads takes ten times longer.
+@_THREADS.wrap(limits=1)
+def best_match(
+    image: np.ndarray,
+    shape: Shape | int | str,
+    microscope: Microscope | None = None,
+    camera: Camera | None = None,
+    defoci_A: Sequence[float] = STARTS_A,
+) -> Match:
+    """The simulation of a shape that fits an image best.
+
+    The spectrum of the image is compared with those of :func:`library`, at every in-plane angle and mirrored too. The
+    best of them are laid over the image at each defocus, and the very best are refined in direction, angle, defocus and
+    size, each step by the correlation of the images.
+
+    Parameters
+    ----------
+    image
+        One particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.micrographs.cropping.crop` makes
+        it.
+    shape
+        The shape, its label or its name.
+    microscope, camera
+        The instrument, as far as it is known.
+    defoci_A
+        Defoci to begin with [Å]; give few around the nominal one if it is known.
+
+    Returns
+    -------
+    Match
+        The simulation, its parameters and its correlation.
+
+    Raises
+    ------
+    NanoshapeError
+        If the image has another shape or is constant.
+    """
+    values, shape = np.asarray(image, float), Shape.parse(shape)
+    if values.shape != (IMAGE_PIXELS, IMAGE_PIXELS) or not np.isfinite(values).all() or not np.ptp(values):
+        raise NanoshapeError(
+            f"image has shape {values.shape}, but must be ({IMAGE_PIXELS}, {IMAGE_PIXELS}) of finite, unequal numbers"
+        )
+    if not len(defoci_A):
+        raise NanoshapeError("defoci_A is empty, but must hold at least one defocus")
+    microscope, camera = microscope or Microscope(), camera or Camera()
+    matcher = _Matcher(values, shape, microscope, camera)
+
+    def focused(pose: _Pose) -> _Pose:
+        return matcher.best([pose, *(pose._replace(defocus_A=float(defocus)) for defocus in defoci_A)])
+
+    started = [focused(pose._replace(defocus_A=float(defoci_A[0]))) for pose in _candidates(values, matcher.library)]
+    started.sort(key=lambda pose: -matcher.lay(pose).ncc)
+    # The right defocus shows only near the right direction.
+    climbed = [focused(_climb(matcher, focused(_climb(matcher, pose, COARSE)), COARSE)) for pose in started[:REFINED]]
+    pose = _climb(matcher, matcher.best(climbed), FINE)
+    laid = matcher.lay(pose)
+    moved = np.roll(standardise(torch.as_tensor(laid.image.copy())).numpy(), laid.shift, (0, 1))
+    return Match(shape, pose.size_A, pose.rotation, pose.defocus_A, laid.shift * camera.pixel_size_A, laid.ncc, moved)
+
+
+def _candidates(image: np.ndarray, known: Library) -> list[_Pose]:
+    """The poses whose spectra are most like the image's, at most one for each direction and handedness."""
+    mark = np.fft.rfft(signature(image), axis=-1)
+    marks = np.fft.rfft(np.asarray(known.signatures, np.float32), axis=-1)
+    scores = np.stack(
+        [np.fft.irfft((mark * part).sum(axis=-2), ANGLES) for part in (marks.conj(), marks)], axis=-2
+    )  # (sizes, directions, defoci, handedness, angles)
+    by_pose = scores.max(axis=2)
+    top = by_pose.max(axis=(0, 3))
+    poses = []
+    for flat in np.argsort(-top, axis=None)[:CANDIDATES]:
+        number, mirrored = np.unravel_index(flat, top.shape)
+        size, angle = np.unravel_index(np.argmax(by_pose[:, number, mirrored]), (len(known.sizes_A), ANGLES))
+        turn_deg, size_A = float(STEP_DEG * angle), float(known.sizes_A[size])
+        poses.append(_Pose(known.rotations[number].tobytes(), bool(mirrored), turn_deg, size_A, 0.0))
+    return poses
+
+
+def _climb(matcher: _Matcher, pose: _Pose, steps: Sequence[tuple[float, float, float]]) -> _Pose:
+    """A better pose near one: by turns other defoci, angles, tilts and sizes, with ever smaller steps."""
+    sizes_A = [size_A for size_A, _ in shapes.available_sizes(matcher.shape, *SIZE_RANGE_A)]
+    for defocus_A, turn_deg, tilt_deg in steps:
+        pose = matcher.best([pose, *(pose._replace(defocus_A=pose.defocus_A + by) for by in (-defocus_A, defocus_A))])
+        pose = matcher.best([pose, *(pose._replace(turn_deg=pose.turn_deg + by) for by in (-turn_deg, turn_deg))])
+        tilts = orientation.axis_angle([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], tilt_deg)
+        pose = matcher.best([pose, *(pose._replace(upright=(tilt @ pose.direction).tobytes()) for tilt in tilts)])
+        number = sizes_A.index(pose.size_A)
+        beside = sizes_A[max(number - 1, 0) : number + 2]
+        pose = matcher.best([pose, *(pose._replace(size_A=size_A) for size_A in beside)])
+    return pose

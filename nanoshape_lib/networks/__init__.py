@@ -1,0 +1,1 @@
+"""Networks: models, training, features, evaluation and explanation."""

@@ -1,0 +1,1 @@
+"""Particles: the five shapes, their orientation, thermal motion and strain, decoys, structure factors."""

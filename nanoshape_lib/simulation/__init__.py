@@ -1,0 +1,1 @@
+"""Simulation: optics, film, multislice, exit waves, imaging, whole micrographs, and how right they are."""

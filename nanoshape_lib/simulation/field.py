@@ -1,0 +1,288 @@
+"""Synthetic micrographs: many particles on one carbon film, in a field larger than that of a single wave."""
+
+import math
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from tqdm import tqdm
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles.decoys import lattice_ratio
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
+from nanoshape_lib.simulation.multislice import Grid, propagator, slices
+from nanoshape_lib.simulation.optics import Camera, Microscope
+
+SMALLEST_A, LARGEST_A = 40.0, 80.0
+NEAR_A = 12.0
+TRIES = 2000
+
+
+class MicrographDesign(BaseModel):
+    """Everything that determines a micrograph, down to the last random number.
+
+    The field is ``tiles x 128`` Å wide and periodic, and so is its carbon film, which is one block laid
+    ``tiles x tiles`` times: a film of several blocks would have seams. ``gap_A`` is the least distance
+    between the circles around two particles; half of the particles are put within 12 Å of that. All are of one
+    ``metal``. ``slope`` is the relative change of the illumination across the field along x and y, ``spikes`` the
+    number of pixels struck by x-rays.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0)
+    tiles: int = Field(4, ge=1, le=8)
+    particles: int = Field(12, ge=1, le=200)
+    gap_A: float = Field(6.0, ge=2.0, le=500.0)
+    metal: Literal["Au", "Ag", "Cu", "Pd", "Pt"] = "Au"
+    block: int = Field(0, ge=0, lt=BLOCKS)
+    defocus_A: float = Field(80.0, ge=-2000.0, le=2000.0)
+    fidelity: str = "fast"
+    microscope: Microscope = Microscope()
+    camera: Camera = Camera(pixels=512, dose_e_A2=300.0)
+    slope: tuple[float, float] = (0.0, 0.0)
+    spikes: int = Field(0, ge=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MicrographDesign":
+        if self.fidelity not in FIDELITIES:
+            raise ValueError(f"fidelity is {self.fidelity!r}, but must be one of {', '.join(FIDELITIES)}")
+        if not math.isclose(self.camera.field_A, self.field_A):
+            raise ValueError(
+                f"camera.pixels x pixel_size_A is {self.camera.field_A:g} Å, but must be"
+                f" {self.field_A:g} Å, the field of {self.tiles} tiles"
+            )
+        if sum(map(abs, self.slope)) >= 2:
+            raise ValueError(f"slope is {self.slope}, but must leave light everywhere: the sum must stay below 2")
+        return self
+
+    @property
+    def field_A(self) -> float:
+        """Side of the square field [Å]."""
+        return self.tiles * FIELD_A
+
+
+def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:
+    """Random numbers for 0 the particles, 1 their thermal motion, 2 the camera."""
+    return np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(purpose,)))
+
+
+def place(design: MicrographDesign) -> pd.DataFrame:
+    """What lies where: the truth of a micrograph, without its image.
+
+    Parameters
+    ----------
+    design
+        The micrograph.
+
+    Returns
+    -------
+    DataFrame
+        One row a particle: ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and ``y_A``, its centre in
+        the field, and ``row`` and ``column``, the same in pixels of the image, which is indexed [x, y];
+        ``diameter_A``, that of the circle around it as the beam sees it; the Euler angles ``psi_deg``,
+        ``theta_deg`` and ``phi_deg`` of :func:`nanoshape_lib.particles.orientation.euler`.
+
+    Raises
+    ------
+    NanoshapeError
+        If so many particles find no room.
+    """
+    rng = _generator(design, 0)
+    labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
+    turns = orientation.random_rotations(design.particles, rng)
+    rows: list[dict] = []
+    ratio = lattice_ratio(design.metal)
+    for label, rotation in zip(labels[: design.particles].tolist(), turns, strict=True):
+        sizes = shapes.available_sizes(label, SMALLEST_A, LARGEST_A)
+        gold_A, atoms = sizes[rng.integers(len(sizes))]
+        across = ratio * shapes.build(label, gold_A).positions @ rotation[:2].T
+        radius_A = float(np.linalg.norm(across, axis=1).max())
+        x_A, y_A = _free_place(rows, radius_A, design, rng)
+        psi, theta, phi = (float(angle) for angle in orientation.to_euler(rotation))
+        rows.append(
+            {"label": label, "shape": shapes.Shape(label).title, "size_A": ratio * gold_A, "atoms": atoms}
+            | {"x_A": x_A, "y_A": y_A, "diameter_A": 2 * radius_A}
+            | {"psi_deg": psi, "theta_deg": theta, "phi_deg": phi}
+        )
+    truth = pd.DataFrame(rows)
+    for name, along in (("row", "x_A"), ("column", "y_A")):
+        # Pixel (0, 0) covers the field's corner, so that its centre lies half a pixel inside.
+        truth[name] = truth[along] / design.camera.pixel_size_A - 0.5
+    return truth
+
+
+def _free_place(
+    rows: list[dict], radius_A: float, design: MicrographDesign, rng: np.random.Generator
+) -> tuple[float, float]:
+    """A place inside the field for a circle that keeps its gap to all others; every second one near another."""
+    field_A = design.field_A
+    if field_A < 2 * radius_A:
+        raise NanoshapeError(f"tiles is {design.tiles}, but a particle is {2 * radius_A:.0f} Å wide")
+    for _ in range(TRIES):
+        spot = rng.uniform(radius_A, field_A - radius_A, 2)
+        if len(rows) % 2:
+            other, angle = rows[rng.integers(len(rows))], rng.uniform(0, 2 * np.pi)
+            apart = other["diameter_A"] / 2 + radius_A + design.gap_A + rng.uniform(0, NEAR_A)
+            spot = np.array([other["x_A"], other["y_A"]]) + apart * np.array([np.cos(angle), np.sin(angle)])
+        free = bool((spot >= radius_A).all() and (spot <= field_A - radius_A).all())
+        for row in rows:
+            delta = np.abs(spot - [row["x_A"], row["y_A"]])
+            delta = np.minimum(delta, field_A - delta)
+            free &= math.hypot(*delta) >= row["diameter_A"] / 2 + radius_A + design.gap_A
+        if free:
+            return float(spot[0]), float(spot[1])
+    raise NanoshapeError(
+        f"particles is {design.particles}, but after {len(rows)} there is no room in the field of {field_A:g} Å"
+    )
+
+
+def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene], list[tuple[int, int]]]:
+    """Each particle on its part of the film, in a field of 128 Å, and that field's corner [Å]."""
+    rng, ratio = _generator(design, 1), lattice_ratio(design.metal)
+    scenes, corners = [], []
+    for row in truth.to_dict("records"):
+        corner = (math.floor(row["x_A"] - FIELD_A / 2), math.floor(row["y_A"] - FIELD_A / 2))
+        particle = shapes.build(row["label"], row["size_A"] / ratio)
+        particle.symbols[:] = design.metal
+        turn = orientation.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"])
+        particle.positions = ratio * particle.positions @ turn.T
+        shift = (row["x_A"] - FIELD_A / 2 - corner[0], row["y_A"] - FIELD_A / 2 - corner[1])
+        roll = (-corner[0] % int(FIELD_A), -corner[1] % int(FIELD_A))
+        scenes.append(deposit(shake(particle, rng), Placement(design.block, roll), shift))
+        corners.append(corner)
+    return scenes, corners
+
+
+def _fit_rows(spectrum: torch.Tensor, n: int) -> torch.Tensor:
+    """A spectrum (m, ...) in unshifted order along its rows, cropped or padded with zeros to (n, ...)."""
+    keep = min(n, len(spectrum))
+    fitted = torch.zeros(n, *spectrum.shape[1:], dtype=spectrum.dtype)
+    for rows in (slice(0, (keep + 1) // 2), slice(-(keep // 2), None)):
+        fitted[rows] = spectrum[rows]
+    return fitted * (n / len(spectrum))
+
+
+def _fit(spectrum: torch.Tensor, n: int) -> torch.Tensor:
+    """A square spectrum cropped or padded with zeros to (n, n), for an inverse transform of the same values."""
+    return _fit_rows(_fit_rows(spectrum, n).T, n).T
+
+
+def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
+    """The exit wave of the whole field, and the truth with each particle's own defocus.
+
+    The film's wave is laid out periodically, and what each particle adds to it is put in its place. That
+    is exact as long as what one particle scatters does not pass through another. The wave is referred to
+    one plane, the mean of the particles' mid-planes: particles of other heights are out of focus by the
+    difference, as in a real image.
+
+    Parameters
+    ----------
+    design
+        The micrograph.
+
+    Returns
+    -------
+    wave, truth
+        Complex64 wave (N, N) indexed [x, y], and the table of :func:`place` with ``defocus_A``.
+
+    Raises
+    ------
+    NanoshapeError
+        If so many particles find no room.
+    """
+    truth = place(design)
+    scenes, corners = _scenes(design, truth)
+    microscope, grid = design.microscope, fidelity(design.fidelity)
+    energy, n = microscope.energy_eV, wave_pixels(microscope)
+    field, limit = Grid((n, n), (FIELD_A, FIELD_A)), microscope.aperture_per_A
+    plane_A = float(np.mean([scene.mid_plane_A for scene in scenes]))
+    truth["defocus_A"] = [design.defocus_A + scene.mid_plane_A - plane_A for scene in scenes]
+
+    # Whole pixels to the ångström, so that particles can be put at whole ångströms.
+    pixels_per_A = math.ceil(n / FIELD_A)
+    coarse = pixels_per_A * round(FIELD_A)
+    _, thickness = slices(load_block(design.block).cell.lengths()[2], grid.slice_A)
+    back = propagator(field, energy, plane_A - thickness / 2, limit)
+    behind = fourier_crop(torch.fft.fft2(film_wave(design.block, energy, grid)), n) * back
+    film = torch.fft.ifft2(_fit(behind, coarse))
+    whole = film.repeat(design.tiles, design.tiles)
+    for scene, corner in tqdm(list(zip(scenes, corners, strict=True)), desc="particles", unit="wave"):
+        spectrum = torch.fft.fft2(torch.as_tensor(exit_wave(scene, microscope, grid)))
+        spectrum *= propagator(field, energy, plane_A - scene.mid_plane_A, limit)
+        rows, columns = ((torch.arange(coarse) + pixels_per_A * start) % len(whole) for start in corner)
+        alone = film[rows[:, None] % coarse, columns % coarse]
+        whole[rows[:, None], columns] += torch.fft.ifft2(_fit(spectrum, coarse)) - alone
+    return whole, truth
+
+
+def form_micrograph(
+    wave: torch.Tensor,
+    defocus_A: float,
+    microscope: Microscope,
+    camera: Camera,
+    seed: int | None = 0,
+    slope: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
+    """The image of a wave of any square field; for 128 Å it is that of `nanoshape_lib.simulation.imaging.form_images`.
+
+    See `nanoshape_lib.simulation.imaging.intensity_spectrum` for the coherence and `record` there for the camera.
+
+    Parameters
+    ----------
+    wave
+        Complex64 exit wave (N, N) of the camera's field.
+    defocus_A
+        Defocus [Å], positive for underfocus.
+    microscope, camera
+        The instrument.
+    seed
+        Of the counting noise.
+    slope
+        Relative change of the illumination across the field along x and y.
+
+    Returns
+    -------
+    ndarray
+        Image (pixels, pixels), float32, indexed [x, y], in units of the mean incident intensity.
+    """
+    field_A, pixels, size = camera.field_A, camera.pixels, intensity_pixels(microscope, camera)
+    n, lam, c1, Cs_A = len(wave), microscope.wavelength_A, -defocus_A, microscope.Cs_A
+    q = torch.as_tensor(np.fft.fftfreq(n, field_A / n))
+    u = q[:, None] ** 2 + q**2
+    chi = torch.pi * lam * u * (c1 + 0.5 * lam**2 * Cs_A * u)
+    spectrum = torch.fft.fft2(wave) * torch.polar(torch.ones_like(u), -chi).to(torch.complex64)
+    points = np.linspace(0.0, microscope.aperture_per_A**2, KERNEL_POINTS)
+    intensity = torch.zeros(size, size)
+    for mode in focal_modes(microscope):
+        weight = np.interp(u.numpy(), points, mode) * (u.numpy() <= points[-1])
+        # Unscaled, for MKL may scale a transform of 2048 x 2048 twice (PyTorch's issue 169670).
+        system = torch.fft.ifft2(_fit(spectrum * torch.as_tensor(weight.astype(np.float32)), size), norm="forward")
+        intensity += (system.real**2 + system.imag**2) / size**4
+    del system, chi, u
+
+    seen = _fit_rows(torch.fft.rfft2(intensity)[:, : pixels + 1], 2 * pixels) * (2 * pixels / size)
+    qx = torch.as_tensor(np.fft.fftfreq(2 * pixels, field_A / (2 * pixels)).astype(np.float32))[:, None]
+    qy = qx[: pixels + 1, 0].abs()
+    r2 = qx**2 + qy**2
+    seen *= torch.exp(-((torch.pi * 1e-3 * microscope.convergence_mrad) ** 2) * r2 * (c1 + lam**2 * Cs_A * r2) ** 2)
+    size_A = camera.pixel_size_A
+    seen *= torch.sinc(qx * size_A) * torch.sinc(qy * size_A) * torch.exp(1j * torch.pi * size_A * (qx + qy))
+    across = (torch.arange(pixels) + 0.5) / pixels - 0.5
+    light = 1 + slope[0] * across[:, None] + slope[1] * across
+    image = light * torch.fft.irfft2(seen * mtf(camera, r2.sqrt()), s=(2 * pixels, 2 * pixels))[::2, ::2]
+    if camera.dose_e_A2 is None:
+        return image.numpy()
+    arriving = light * torch.fft.irfft2(seen, s=(2 * pixels, 2 * pixels))[::2, ::2].clamp(min=0.0)
+    counts = camera.dose_e_A2 * size_A**2
+    generator = torch.Generator().manual_seed(seed or 0)
+    noise = torch.poisson(arriving * counts, generator=generator) / counts - arriving
+    qx, qy = (torch.as_tensor(f(pixels, size_A).astype(np.float32)) for f in (np.fft.fftfreq, np.fft.rfftfreq))
+    noise = torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(qx[:, None], qy)), s=noise.shape)
+    return (image + noise).numpy()

@@ -1,0 +1,261 @@
+"""Numbers of the simulation beside what they must be, each known by other means than the simulation itself."""
+
+from typing import NamedTuple
+
+import abtem
+import numpy as np
+import pandas as pd
+import torch
+from abtem.core.energy import energy2sigma, energy2wavelength
+from abtem.parametrizations import KirklandParametrization
+from ase import Atoms
+from scipy.special import j0
+
+from nanoshape_lib.particles import shapes
+from nanoshape_lib.particles.specimen import FIELD_A, THERMAL_RMS_A, shake
+from nanoshape_lib.simulation import convergence
+from nanoshape_lib.simulation.convergence import NOISELESS, relative_error
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.film import Placement, Scene, deposit
+from nanoshape_lib.simulation.imaging import (
+    focal_series,
+    form_images,
+    intensity_pixels,
+    intensity_spectrum,
+    mtf,
+    phase_transfer,
+    record,
+)
+from nanoshape_lib.simulation.multislice import Grid, interaction_parameter, multislice, propagator, slices
+from nanoshape_lib.simulation.optics import Camera, Microscope
+
+# Film blocks are 30 Å thick: slices of 3 Å end at the film's faces.
+ALIGNED_A = 3.0
+FILM = Placement(0, (17, 64), 1, True)
+PLACE_A = (4.0, -3.0)
+ANGLE_DEG = 37.0
+FRAMES = 24
+
+
+class Check(NamedTuple):
+    """One number: what was found, what it must be, by how much it may differ, and how that is known."""
+
+    what: str
+    found: float
+    expected: float
+    allowed: float
+    means: str
+
+
+def table(checks: list[Check]) -> pd.DataFrame:
+    """Checks as a table, one row each, with a column that says whether it holds."""
+    rows = pd.DataFrame(checks)
+    rows["holds"] = (rows["found"] - rows["expected"]).abs() <= rows["allowed"]
+    return rows.set_index("what")
+
+
+def beam_checks() -> list[Check]:
+    """Wavelength [Å] and interaction parameter [rad/(V Å)] at 200 and 300 kV."""
+    checks = []
+    for energy_eV in (200e3, 300e3):
+        at, wavelength, sigma = f"at {energy_eV / 1e3:g} kV", energy2wavelength(energy_eV), energy2sigma(energy_eV)
+        found = Microscope(energy_eV=energy_eV).wavelength_A
+        checks.append(Check(f"wavelength {at} (Å)", found, wavelength, 1e-6 * wavelength, "abTEM"))
+        found = interaction_parameter(energy_eV)
+        checks.append(Check(f"interaction parameter {at} (rad/VÅ)", found, sigma, 1e-6 * sigma, "abTEM"))
+    return checks
+
+
+def scattered_amplitude(symbol: str, q_per_A: np.ndarray, energy_eV: float) -> np.ndarray:
+    """What one atom adds to the spectrum of the wave right behind it, without any grid.
+
+    The Hankel transform of the phase grating ``exp(iσ v(r)) - 1`` of Kirkland's projected potential v(r)
+    (Kirkland 2010, appendix C), by the trapezoidal rule over the logarithm of r.
+
+    Returns
+    -------
+    ndarray
+        Complex amplitudes [Å²], one for each frequency.
+    """
+    r = np.geomspace(1e-6, 12.0, 6000)
+    potential: np.ndarray = KirklandParametrization().projected_potential(symbol)(r)  # type: ignore[operator]
+    added = np.exp(1j * interaction_parameter(energy_eV) * potential) - 1
+    return 2 * np.pi * np.trapezoid(added * j0(2 * np.pi * q_per_A[:, None] * r) * r**2, np.log(r))
+
+
+def atom_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
+    """One gold atom: its wave inside the aperture, and its coherent image on both sides of focus."""
+    coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
+    lam, energy, means = microscope.wavelength_A, microscope.energy_eV, "integral without a grid"
+    # In the middle of a slice, where it counts as being: nothing is left to propagate.
+    scene = Scene(Atoms("Au", positions=[[FIELD_A / 2, FIELD_A / 2, 3.0]]), None)
+    wave = exit_wave(scene, microscope, Fidelity(sampling_A, 2.0))
+    n = len(wave)
+    q = np.fft.fftfreq(n, FIELD_A / n)[: int(microscope.aperture_per_A * FIELD_A) + 1]
+    ours = np.fft.fft2(np.fft.ifftshift(wave) - 1)[: len(q), 0] * (FIELD_A / n) ** 2
+    exact = scattered_amplitude("Au", q, energy)
+    error = float(np.linalg.norm(ours - exact) / np.linalg.norm(exact))
+    checks = [Check("error of a gold atom's wave", error, 0.0, 0.03, means)]
+    q, pixels = np.linspace(0, microscope.aperture_per_A, 1001), 512
+    exact = scattered_amplitude("Au", q, energy)
+    for defocus_A in (30.0, -30.0):
+        chi = np.pi * lam * q**2 * (-defocus_A + 0.5 * lam**2 * microscope.Cs_A * q**2)
+        expected = abs(1 + 2 * np.pi * np.trapezoid(exact * np.exp(-1j * chi) * q, q)) ** 2
+        spectrum = intensity_spectrum(torch.as_tensor(wave)[None], torch.tensor([defocus_A]), coherent, pixels)
+        found = torch.fft.irfft2(spectrum, s=(pixels, pixels))[0, pixels // 2, pixels // 2].item()
+        checks.append(Check(f"brightness at the atom, defocus {defocus_A:+g} Å", found, expected, 0.03, means))
+    return checks
+
+
+def thermal_checks(microscope: Microscope, configurations: int = 100, seed: int = 0) -> list[Check]:
+    """The mean wave of a vibrating gold atom, over its wave at rest, at 0.5 per Å."""
+    rng, grid = np.random.default_rng(seed), Fidelity(0.125, 4.0)
+    rest = Scene(Atoms("Au", positions=[[FIELD_A / 2, FIELD_A / 2, 2.0]]), None)
+    scenes = [Scene(shake(rest.particle, rng), None) for _ in range(configurations)]
+    mean = np.mean([exit_wave(scene, microscope, grid) for scene in scenes], axis=0)
+    n = len(mean)
+    q = np.fft.fftfreq(n, FIELD_A / n)
+    ring = np.abs(np.hypot(q[:, None], q) - 0.5) < 0.02
+    still, moving = (np.fft.fft2(wave)[ring] for wave in (exit_wave(rest, microscope, grid), mean))
+    found = float((np.vdot(still, moving) / np.vdot(still, still)).real)
+    expected = float(np.exp(-2 * (np.pi * THERMAL_RMS_A * 0.5) ** 2))
+    return [Check("mean wave of a vibrating atom at 0.5 Å⁻¹", found, expected, 0.01, "Debye–Waller factor")]
+
+
+def _whole_cell(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
+    """Film and particle in one multislice of the whole field, in the form of :func:`exit_wave`."""
+    n, energy, thickness = wave_pixels(microscope), microscope.energy_eV, grid.slice_A
+    atoms, entry_A = scene.atoms(), -scene.film_thickness_A
+    if scene.downstream:
+        entry_A = -slices(1.0 - scene.particle.positions[:, 2].min(), thickness)[0] * thickness
+    atoms.positions[:, 2] -= entry_A
+    height = slices(atoms.positions[:, 2].max() + (0.0 if scene.downstream else 1.0), thickness)[0] * thickness
+    atoms.positions[:, 2] = np.clip(atoms.positions[:, 2], 1e-3, height - 1e-3)
+    atoms.set_cell([FIELD_A, FIELD_A, height])
+    wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), energy, thickness)
+    back_A = scene.mid_plane_A - (entry_A + height + thickness / 2)
+    back = propagator(Grid((n, n), (FIELD_A, FIELD_A)), energy, back_A, microscope.aperture_per_A)
+    return torch.fft.ifft2(fourier_crop(torch.fft.fft2(wave), n) * back).numpy()
+
+
+def _particle(angle_deg: float = 0.0) -> Atoms:
+    """A 40 Å octahedron in a general orientation, then turned about the beam."""
+    particle = shapes.build("octahedron", 40)
+    particle.positions = particle.positions @ convergence.GENERAL.T
+    particle.rotate(angle_deg, "z")
+    return particle
+
+
+def shortcut_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
+    """The particle in its window, and the film computed once, for slices that end at the film's faces."""
+    grid, particle = Fidelity(sampling_A, ALIGNED_A), _particle()
+    vacuum = deposit(particle, None, PLACE_A)
+    scattered = np.linalg.norm(exit_wave(vacuum, microscope, grid) - 1)
+    cases = {
+        "particle in its window, without film": vacuum,
+        "the same behind a film whose wave is reused": deposit(particle, FILM, PLACE_A),
+        "the same before a film whose slices are reused": deposit(particle, FILM, PLACE_A, downstream=True),
+    }
+    checks = []
+    for name, scene in cases.items():
+        # Relative to what the particle scatters: the film's grain would make an error look small.
+        off = np.linalg.norm(exit_wave(scene, microscope, grid) - _whole_cell(scene, microscope, grid))
+        checks.append(Check(f"error: {name}", float(off / scattered), 0.0, 0.005, "multislice of the whole cell"))
+    return checks
+
+
+def engine_checks(microscope: Microscope) -> list[Check]:
+    """A particle's wave inside the aperture on a fine grid, by this library and by abTEM."""
+    grid, side_A, particle = Fidelity(0.1, 1.0), 64.0, _particle()
+    particle.positions += side_A / 2
+    particle.set_cell([side_A, side_A, side_A])
+    pixels = round(side_A / grid.sampling_A)
+    ours = multislice(particle, torch.ones(pixels, pixels), microscope.energy_eV, grid.slice_A).numpy()
+    options = {"dask.lazy": False, "diagnostics.progress_bar": False, "fftw.planning_effort": "FFTW_ESTIMATE"}
+    with abtem.config.set(options):
+        potential = abtem.Potential(particle, gpts=pixels, slice_thickness=grid.slice_A, parametrization="kirkland")
+        wave = abtem.PlaneWave(energy=microscope.energy_eV).multislice(potential)
+    q = np.fft.fftfreq(pixels, grid.sampling_A)
+    inside = q[:, None] ** 2 + q**2 <= microscope.aperture_per_A**2
+    seen = [np.fft.ifft2(np.fft.fft2(found) * inside) for found in (ours, np.asarray(wave.array))]  # type: ignore
+    what = f"error of a particle's wave, {grid.sampling_A:g} Å, slices of {grid.slice_A:g} Å"
+    return [Check(what, relative_error(*seen), 0.0, 0.04, "abTEM")]
+
+
+def invariance_checks(microscope: Microscope, grid: Fidelity) -> list[Check]:
+    """What must change nothing or only turn the image, and the number of electrons."""
+    scene, defocus = deposit(_particle(), None), torch.tensor([60.0])
+    wave = exit_wave(scene, microscope, grid)
+    raised = scene.particle.copy()
+    raised.positions[:, 2] += 6 * grid.slice_A
+    error = relative_error(exit_wave(Scene(raised, None), microscope, grid), wave)
+    checks = [Check("error: vacuum added before the particle", error, 0.0, 1e-3, "the same wave")]
+    other = torch.as_tensor(exit_wave(deposit(_particle(ANGLE_DEG), None), microscope, grid))[None]
+    angle = torch.tensor([ANGLE_DEG])
+    turned = form_images(torch.as_tensor(wave)[None], defocus, microscope, NOISELESS, None, angle)
+    simulated = form_images(other, defocus, microscope, NOISELESS)
+    x = np.arange(NOISELESS.pixels) + 0.5 - NOISELESS.pixels / 2
+    disc = np.hypot(x[:, None], x) < 0.43 * NOISELESS.pixels
+    error = relative_error(turned[0].numpy()[disc], simulated[0].numpy()[disc])
+    checks.append(Check(f"error: image turned by {ANGLE_DEG:g}°", error, 0.0, 0.05, "the turned particle, simulated"))
+    kept = float(np.mean(np.abs(film_wave(FILM.block, microscope.energy_eV, grid).numpy()) ** 2))
+    checks.append(Check("electrons behind the film, of all", kept, 1.0, 0.01, "none are absorbed"))
+    return checks
+
+
+def lens_checks(
+    wave: np.ndarray, treatments: dict[str, np.ndarray], defocus_A: float, microscope: Microscope
+) -> list[Check]:
+    """The optics: partial coherence, the coherent image, aliasing, and weak objects.
+
+    ``treatments`` are the :func:`~nanoshape_lib.simulation.convergence.coherence_images` of the wave at this defocus
+    [Å].
+    """
+    pixels, defocus, seen = (
+        intensity_pixels(microscope, NOISELESS),
+        torch.tensor([defocus_A]),
+        torch.as_tensor(wave)[None],
+    )
+    coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
+    error = relative_error(treatments["low rank"], treatments["explicit"])
+    terms = f"sum over {convergence.FOCUS_NODES * convergence.ANGLE_NODES**2} foci and angles"
+    checks = [Check("error: partial coherence by a few modes", error, 0.0, 0.01, terms)]
+    by_abtem = convergence.quasi_coherent_intensity(wave, defocus_A, coherent)
+    ours = torch.fft.irfft2(intensity_spectrum(seen, defocus, coherent, len(by_abtem)))[0].numpy()
+    checks.append(Check("error: coherent image", relative_error(ours, by_abtem), 0.0, 1e-4, "abTEM's lens"))
+    sides = (pixels, 2 * pixels)
+    formed = [record(intensity_spectrum(seen, defocus, microscope, side), NOISELESS)[0].numpy() for side in sides]
+    checks.append(
+        Check("error: aliasing in the camera's image", relative_error(*formed), 0.0, 1e-3, "a grid twice as fine")
+    )
+    n, cycles, phase = len(wave), round(FIELD_A / 2.354), 1e-3
+    grating = np.exp(1j * phase * np.cos(2 * np.pi * cycles * np.arange(n) / n)).astype(np.complex64)
+    weak = torch.as_tensor(grating)[None, :, None].expand(1, n, n)
+    for value_A in (defocus_A, -defocus_A):
+        spectrum = intensity_spectrum(weak, torch.tensor([value_A]), microscope, pixels)[0]
+        transfer, _ = phase_transfer(np.array([cycles / FIELD_A]), value_A, microscope)
+        found = spectrum[cycles, 0].real.item() / pixels**2 / phase
+        what = f"transfer of {{111}} fringes, defocus {value_A:+g} Å"
+        checks.append(Check(what, found, float(transfer[0]), 0.005, "formula for a weak phase object"))
+    return checks
+
+
+def camera_checks(microscope: Microscope, seed: int = 0) -> list[Check]:
+    """Counting statistics before, and the spectrum of the noise behind the scintillator."""
+    even, defoci = np.ones((wave_pixels(microscope),) * 2, np.complex64), np.zeros(FRAMES)
+    counts = 100 * focal_series(even, defoci, microscope, Camera(dose_e_A2=100.0, mtf_c1=1.0), seed)
+    checks = [
+        Check("mean count, 100 electrons a pixel", float(counts.mean()), 100.0, 0.5, "dose × area"),
+        Check(
+            "variance of the counts over their mean", float(counts.var() / counts.mean()), 1.0, 0.02, "Poisson's law"
+        ),
+    ]
+    camera = Camera(dose_e_A2=400.0)
+    noise = focal_series(even, defoci, microscope, camera, seed) - 1
+    power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) * 400 / noise[0].size
+    q = torch.hypot(torch.fft.fftfreq(camera.pixels)[:, None], torch.fft.rfftfreq(camera.pixels))
+    for middle in (0.1, 0.25, 0.45):
+        ring = (q - middle).abs() < 0.02
+        found, expected = float(power[ring.numpy()].mean()), float((mtf(camera, q[ring]) ** 2).mean())
+        checks.append(Check(f"noise at {middle:g} Å⁻¹, white is one", found, expected, 0.02, "square of the MTF"))
+    return checks

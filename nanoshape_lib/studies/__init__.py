@@ -1,0 +1,1 @@
+"""Studies: profiles, shipped results, and one module for each study."""

@@ -1,0 +1,1 @@
+"""Trust: conformal sets, out-of-distribution scores, and the classifier that uses both."""

@@ -1,0 +1,215 @@
+"""A shape one can trust: calibrated probabilities, a set that holds the true shape as often as asked, and refusal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from ase.data import atomic_numbers
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks.features import look
+from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
+from nanoshape_lib.simulation.imaging import standardise
+from nanoshape_lib.trust.conformal import Trust, load_trust, nonconformity
+from nanoshape_lib.trust.ood import COMPONENTS
+from nanoshape_lib.trust.spectral_check import QUANTITIES
+
+COVERAGES = (0.5, 0.99)
+CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]
+REASONS = {
+    "answers": "turned and mirrored copies of it get different answers",
+    "classes": "its features are those of none of the five shapes",
+    "neighbours": "no training image has features like it",
+    "texture": "its texture is not that of the training images",
+    "shape": "it is more like particles that lie between or beside the five shapes than like these",
+    "matter": "it is more like particles of other metals or lattices than like gold",
+    "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
+    "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
+    "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
+}
+
+USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, atomic_numbers["Au"]])
+"""What the check finds in the training images, in the order of QUANTITIES."""
+SHOWN = ("shown_pixel_ratio", "shown_lattice_A", "shown_atomic_number")
+"""Columns of what it finds in others, in the same order."""
+DEVIATIONS = tuple(f"{name}_sd" for name in SHOWN)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one network says of G particles.
+
+    Attributes
+    ----------
+    probabilities
+        (G, 5), each row summing to one.
+    strangeness
+        (G,), see :meth:`nanoshape_lib.trust.rarity.Rarity.score`.
+    members
+        Whether each shape is in the set (G, 5); a particle with none is refused.
+    parts
+        What each component of :class:`nanoshape_lib.trust.ood.Novelty` adds to the square of that (G, 9).
+    shown
+        Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
+    deviations
+        Their standard deviations (G, 3): those of a single image, since images of one particle err alike.
+    """
+
+    probabilities: np.ndarray
+    strangeness: np.ndarray
+    members: np.ndarray
+    parts: np.ndarray
+    shown: np.ndarray
+    deviations: np.ndarray
+
+
+def judge(
+    trust: Trust, logits: np.ndarray, values: dict[str, np.ndarray], place: np.ndarray, coverage: float
+) -> Judgement:
+    """Decide about particles.
+
+    Parameters
+    ----------
+    trust
+        The calibration.
+    logits, values
+        Of each image (N, symmetries, 5), and the components that :meth:`Novelty.measure` gives.
+    place
+        Number of the particle that each image shows (N,), from zero.
+    coverage
+        How often the sets shall hold the true shape.
+    """
+    sizes = np.bincount(place)
+
+    def means(values: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(sizes), *values.shape[1:]))
+        np.add.at(total, place, values)
+        return (total.T / sizes).T
+
+    values = {name: means(each) for name, each in values.items()}
+    probabilities = softmax(means(logits.mean(axis=1)) / trust.temperature, axis=1)
+    members = np.empty((len(sizes), len(Shape)), bool)
+    scores, shares = np.empty(len(sizes)), np.empty((len(sizes), len(COMPONENTS)))
+    counts = np.array([max(count for count in trust.calibrations if count <= size) for size in sizes])
+    for count in np.unique(counts):
+        here, calibration = counts == count, trust.calibrations[count]
+        measured, rarity = {name: each[here] for name, each in values.items()}, calibration.rarity
+        shares[here], scores[here] = rarity.parts(measured), rarity.score(measured)
+        levels = nonconformity(probabilities[here], rarity.rarity(scores[here]))
+        members[here] = levels <= calibration.level(coverage)
+    shown = np.exp(np.stack([values[name][:, 0] / values[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
+    deviations = shown * np.stack([values[name][:, 1] ** -0.5 for name in QUANTITIES], axis=1)
+    return Judgement(probabilities, scores, members, shares, shown, deviations)
+
+
+class Classifier:
+    """One network or several, with their calibrations.
+
+    Logits are averaged over the eight symmetries of the square and over the images of one particle. Several
+    networks average their probabilities, and a majority of them decides which shapes are in the set: if each has
+    the coverage 1 - a, theirs is at least 1 - 2a (Gasparin & Ramdas 2024).
+
+    Parameters
+    ----------
+    weights
+        Weights files, their calibrations beside them.
+    coverage
+        How often the set shall hold the true shape of a particle like those of the training, 0.5 to 0.99. It is
+        empty for the strangest, so that about 1 - coverage of such particles are refused.
+
+    Raises
+    ------
+    NanoshapeError
+        If the coverage is out of range, or a file is missing or does not fit.
+    """
+
+    def __init__(self, weights: Path | Sequence[Path], coverage: float = 0.95):
+        low, high = COVERAGES
+        if not low <= coverage <= high:
+            raise NanoshapeError(f"coverage is {coverage:g}, but must lie between {low:g} and {high:g}")
+        files = [weights] if isinstance(weights, Path) else list(weights)
+        if not files:
+            raise NanoshapeError("weights is empty, but must name at least one file")
+        self.coverage = coverage
+        self._members: list[tuple[nn.Module, Trust]] = [(load_weights(file)[0], load_trust(file)) for file in files]
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks."""
+        return [network for network, _ in self._members]
+
+    def classify(self, images: Tensor, groups: Sequence | np.ndarray | None = None) -> pd.DataFrame:
+        """Shape, probabilities, set and warnings for each particle.
+
+        Parameters
+        ----------
+        images
+            Images (N, 128, 128) of 1 Å a pixel, in any unit.
+        groups
+            Which particle each image shows (N,); by default each shows one of its own.
+
+        Returns
+        -------
+        DataFrame
+            One row a particle in the order of appearance: ``group``, ``images``, ``p_cube`` to
+            ``p_icosahedron``, ``predicted``, ``set`` (titles joined by `` | ``, empty if refused), ``ood_score``
+            (the greater, the stranger), ``known``, and ``reason``, a sentence if it is refused. Then what the
+            spectral check finds: ``shown_pixel_ratio`` (size of the pixels over 1 Å), ``shown_lattice_A`` (if they are
+            1 Å) and ``shown_atomic_number``, each with its standard deviation, ``_sd``.
+
+        Raises
+        ------
+        NanoshapeError
+            If the images are not 128 x 128 finite numbers, or the groups are not as many.
+        """
+        if images.ndim != 3 or images.shape[-2:] != (IMAGE_PIXELS, IMAGE_PIXELS) or not len(images):
+            raise NanoshapeError(f"images have shape {tuple(images.shape)}, but must have (N, 128, 128)")
+        if not torch.isfinite(images).all():
+            raise NanoshapeError("images hold values that are not finite, but must be finite")
+        place, names = pd.factorize(np.arange(len(images)) if groups is None else np.asarray(groups))
+        if len(place) != len(images):
+            raise NanoshapeError(f"groups has {len(place)} entries, but must have one for each of {len(images)} images")
+        images = standardise(images.float())
+        said = []
+        for network, trust in self._members:
+            views = look(network, images)
+            said.append(judge(trust, views.logits, trust.novelty.measure(views, images), place, self.coverage))
+        probabilities, votes, parts, shown, deviations = (
+            np.mean([getattr(each, name) for each in said], axis=0)
+            for name in ("probabilities", "members", "parts", "shown", "deviations")
+        )
+        members = votes > 0.5
+        titles = [shape.title for shape in Shape]
+        sets = [
+            " | ".join(titles[i] for i in np.argsort(-p) if m[i]) for p, m in zip(probabilities, members, strict=True)
+        ]
+        table = pd.DataFrame({"group": names, "images": np.bincount(place)})
+        table[CLASSES] = probabilities
+        table = table.assign(
+            predicted=[titles[i] for i in probabilities.argmax(axis=1)],
+            set=sets,
+            ood_score=np.mean([each.strangeness for each in said], axis=0),
+            known=members.any(axis=1),
+            reason=[
+                "" if chosen else _reason(row, spectrum)
+                for chosen, row, spectrum in zip(sets, parts, shown, strict=True)
+            ],
+        )
+        table[[*SHOWN, *DEVIATIONS]] = np.hstack([shown, deviations])
+        return table
+
+
+def _reason(parts: np.ndarray, shown: np.ndarray) -> str:
+    """The sentence about what is strangest in a particle."""
+    component = COMPONENTS[parts.argmax()]
+    sentence = REASONS[component]
+    if component in QUANTITIES:
+        place = QUANTITIES.index(component)
+        sentence = sentence.format(shown[place], USUAL[place])
+    return f"Refused: {sentence}."

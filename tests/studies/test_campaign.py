@@ -1,0 +1,109 @@
+"""The studies that are shipped: interrupted and resumed, they end with the tables of an undisturbed run."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from pandas.testing import assert_frame_equal
+
+from nanoshape_lib.datasets.design import SplitDesign
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks.models import load_weights
+from nanoshape_lib.networks.training import predict
+from nanoshape_lib.studies import campaign, trainings
+from nanoshape_lib.studies.campaign import shipped_shares
+from nanoshape_lib.studies.profiles import FreshTraining, load_profile
+from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.trainings import (
+    architecture_differences,
+    architecture_runs,
+    architecture_shares,
+    image_sets,
+    prepared_store,
+)
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """Two trainings of two small networks; waves and networks are kept apart from the user's own."""
+    smoke = load_profile("smoke")
+    dataset = smoke.dataset.model_copy(
+        update={"sizes_A": (40,), "train": SplitDesign(orientations=2, blocks=(0, 1)), "defoci_A": (-70.0, 10.0, 90.0)}
+    )
+    study = smoke.architectures.model_copy(update={"architectures": ("cnn4", "cnn6"), "train_images": (30,)})
+    fresh = FreshTraining(images_per_wave=2, passes=2)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("NANOSHAPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield smoke.model_copy(update={"dataset": dataset, "architectures": study, "fresh": fresh})
+    patch.undo()
+
+
+def test_a_study_stops_in_time_and_goes_on_with_what_is_missing(profile, tmp_path, monkeypatch):
+    runs = architecture_runs(profile)
+    assert campaign.trainings_study("architectures", profile, runs, time.monotonic() - 1, tmp_path) == (0, 4)
+    assert not list(tmp_path.iterdir())
+    assert campaign.trainings_study("architectures", profile, runs[:2], math.inf, tmp_path) == (2, 2)
+    earlier = load_results("architectures", tmp_path)[0]
+    trained = []
+    real = campaign.train_and_test
+    monkeypatch.setattr(campaign, "train_and_test", lambda *args: trained.append(args[1]) or real(*args))
+    assert campaign.trainings_study("architectures", profile, runs, math.inf, tmp_path) == (4, 4)
+    assert trained == [config for config, _ in runs[2:]]
+    table, origin = load_results("architectures", tmp_path)
+    assert_frame_equal(table.head(2), earlier)
+    assert list(table["architecture"]) == ["cnn4", "cnn4", "cnn6", "cnn6"] and list(table["seed"]) == [0, 1, 0, 1]
+    assert origin["trainings"] == {"expected": 4, "finished": 4}
+
+    particles, confusions = (load_results(f"architectures_{part}", tmp_path)[0] for part in ("particles", "confusions"))
+    images = len(particles) * len(profile.dataset.defoci_A)
+    assert np.allclose(particles.iloc[:, 1:].sum() / images, table["test_accuracy"])
+    shares, anew = (
+        shipped_shares("architectures", tmp_path),
+        architecture_shares(profile, image_sets(profile, prepared_store(profile))),
+    )
+    assert_frame_equal(shares, anew)
+    difference = architecture_differences(shares, [("cnn6", "cnn4"), ("resnet34", "cnn6")])
+    means = table.groupby("architecture")["test_accuracy"].mean()
+    # The shipped accuracies have six digits.
+    assert difference["difference"].to_numpy() == pytest.approx([means["cnn6"] - means["cnn4"]], abs=2e-6)
+    assert (difference["low"] <= difference["difference"]).all() and (
+        difference["difference"] <= difference["high"]
+    ).all()
+    right = confusions[confusions["expected"] == confusions["predicted"]].groupby(["architecture", "seed"])["images"]
+    assert np.allclose(right.sum() / images, table["test_accuracy"])
+    assert (confusions.groupby(["architecture", "seed"])["images"].sum() == images).all()
+
+
+def test_tables_of_another_design_are_not_touched(profile, tmp_path):
+    runs = architecture_runs(profile)[:1]
+    campaign.trainings_study("architectures", profile, runs, math.inf, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    longer = profile.model_copy(update={"architectures": profile.architectures.model_copy(update={"epochs": 7})})
+    for other in (profile.with_seed(1), longer):
+        with pytest.raises(NanoshapeError, match=r"architectures.csv is of another design; name another folder"):
+            campaign.trainings_study("architectures", other, runs, math.inf, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_best_network_is_shipped_with_what_it_says_of_every_test_image(profile, tmp_path, monkeypatch):
+    monkeypatch.setattr(campaign, "BEST", ("cnn6",))
+    assert campaign.best_study(profile, math.inf, tmp_path, tmp_path / "weights") == (1, 1)
+    table, _ = load_results("best", tmp_path)
+    outputs = campaign.shipped_predictions("cnn6", folder=tmp_path)
+    model, card = load_weights(tmp_path / "weights/cnn6.safetensors")
+    images = trainings.image_set(profile, trainings.prepared_store(profile), "test")
+    logits = predict(model, images.images)
+    assert outputs[campaign.LOGITS].to_numpy() == pytest.approx(logits, abs=1e-3)
+    known = ["group", "label", "size_A", "defocus_A", "beam_z"]
+    assert_frame_equal(outputs[known], images.table[known], check_dtype=False, rtol=1e-5)
+    assert list(table["images"]) == [1, 2] and card["temperature"] == pytest.approx(table["temperature"][0], rel=1e-5)
+    assert table["accuracy"][0] == pytest.approx((logits.argmax(axis=1) == images.labels.numpy()).mean())
+    assert len(card["history"]) == profile.best.epochs and card["train_images"] == 20
+
+    examples = load_examples("best_cnn6_examples", tmp_path)
+    assert torch.equal(examples.images, images.take(examples.table["row"].to_numpy()).images)
+    assert predict(model, examples.images).argmax(axis=1).tolist() == examples.table["predicted"].tolist()
+    failed = examples.table["kind"] == "failed"
+    assert not examples.table["correct"][failed].any() and (~failed).sum() == min(60, len(images))

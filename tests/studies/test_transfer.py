@@ -1,0 +1,305 @@
+"""Ranges of imaging settings: the optics against analytic results, and a training that goes on where it stopped."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
+from nanoshape_lib.figures.transfer import range_contributions, transfer_curves
+from nanoshape_lib.networks.models import build_model, load_weights, save_weights
+from nanoshape_lib.networks.training import TrainingConfig, predict
+from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.simulation.imaging import focal_series, phase_transfer
+from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, form_at, make_images_at
+from nanoshape_lib.studies import robustness, transfer
+from nanoshape_lib.studies.profiles import load_profile
+from nanoshape_lib.studies.results import load_results
+
+QUIET = Camera(dose_e_A2=None)
+COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
+
+
+def plain(**values) -> Setting:
+    """A noiseless setting without aberrations, but for the given values."""
+    usual = {"defocus_A": 0, "Cs_A": 0, "focal_spread_A": 0, "convergence_mrad": 0, "mtf_c2": 0.4, "dose_e_A2": None}
+    return Setting(**(usual | values))
+
+
+def grating(indices, amplitude=1e-3, n=256):
+    """A weak phase object: cosines with these numbers of periods in the field, along x and y."""
+    x = torch.arange(n) / n
+    phase = sum(torch.cos(2 * torch.pi * (h * x[:, None] + k * x)) for h, k in indices)
+    return torch.complex(torch.ones(n, n), amplitude * phase)[None]
+
+
+def amplitude_at(image, h, k):
+    """Amplitude of a cosine in an image, with the phase that it has on pixels centred half a pixel off."""
+    n = len(image)
+    x = (torch.arange(n) + 0.5) / n
+    wave = torch.exp(-2j * torch.pi * (h * x[:, None] + k * x))
+    return float(2 * (image * wave).mean().real)
+
+
+def camera(h, k, camera=QUIET):
+    """Pixel integration and MTF, from their definitions."""
+    q = math.hypot(h, k) / FIELD_A
+    mtf = 0.9 / (1 + (2 * q / 0.8) ** 2) + 0.1
+    return np.sinc(h / FIELD_A) * np.sinc(k / FIELD_A) * mtf
+
+
+def test_ranges_are_checked():
+    for wrong, text in (
+        ({"dose_e_A2": (0, 100)}, "dose_e_A2 is 0 to 100, but must rise and lie between 1 and 1e\\+07"),
+        ({"defocus_A": (100, -100)}, "defocus_A is 100 to -100, but must rise"),
+        ({"pixel_error": (-0.5, 0)}, "pixel_error is -0.5 to 0, but must rise and lie between -0.1 and 0.1"),
+        ({"Cs_A": (0, math.nan)}, "finite number"),
+        ({"gamma": (0, 1)}, "Extra inputs"),
+    ):
+        with pytest.raises(ValidationError, match=text):
+            Ranges(**wrong)
+    with pytest.raises(NanoshapeError, match="name is 'tilt', but must be one of defocus_A, Cs_A"):
+        Ranges().narrowed("tilt", 0, 1)
+    assert Ranges().narrowed("Cs_A", 5, 5) == Ranges(Cs_A=(5, 5))
+
+
+def test_settings_fill_their_ranges_evenly():
+    ranges, rng = Ranges(), np.random.default_rng(0)
+    drawn = [ranges.draw(rng) for _ in range(4000)]
+    for name in LIMITS:
+        values, (low, high) = np.array([getattr(each, name) for each in drawn]), getattr(ranges, name)
+        if name == "dose_e_A2":
+            values, low, high = np.log(values), np.log(low), np.log(high)
+        assert values.min() >= low and values.max() <= high
+        # Standard error of the mean of a uniform distribution: 0.0046 of its width.
+        assert abs((values.mean() - (low + high) / 2) / (high - low)) < 0.025
+        assert values.std() / (high - low) == pytest.approx(1 / math.sqrt(12), abs=0.05)
+    assert len({each.focal_spread_A for each in drawn}) == 8
+
+
+def test_ranges_without_width_give_the_images_of_the_design(tiny_store):
+    design = tiny_store.design
+    wave = tiny_store.waves("test", 1, 2)
+    usual = centre(design)
+    widthless = Ranges(
+        **{name: (getattr(usual, name),) * 2 for name in LIMITS if name != "defocus_A"}, defocus_A=(90, 90)
+    )
+    drawn = widthless.draw(np.random.default_rng(0))
+    quiet = design.camera.model_copy(update={"dose_e_A2": None})
+    expected = focal_series(wave[0], np.array([90.0]), design.microscope, quiet)
+    silent = drawn.model_copy(update={"dose_e_A2": None})
+    found = form_at(torch.as_tensor(wave), [silent], design.microscope, design.camera)
+    assert np.abs(found.numpy() - expected).max() < 1e-5
+    noise = form_at(torch.as_tensor(wave), [drawn], design.microscope, design.camera).numpy() - expected
+    usual_noise = focal_series(wave[0], np.array([90.0]), design.microscope, design.camera, seed=4) - expected
+    neighbours = [(each[..., 1:] * each[..., :-1]).mean() / each.var() for each in (noise, usual_noise)]
+    assert noise.std() == pytest.approx(usual_noise.std(), rel=0.03)
+    assert neighbours[0] == pytest.approx(neighbours[1], abs=0.03)
+
+
+def test_astigmatism_acts_as_defocus_that_depends_on_the_direction():
+    setting = plain(defocus_A=60, Cs_A=-1e5, astigmatism_A=45, astigmatism_deg=30)
+    spots = [(30, 0), (0, 30), (24, 18), (-18, 24)]
+    image = form_at(grating(spots), [setting], COHERENT, QUIET)[0] - 1
+    for h, k in spots:
+        q, azimuth = math.hypot(h, k) / FIELD_A, math.degrees(math.atan2(k, h))
+        local = 60 - 45 * math.cos(math.radians(2 * (azimuth - 30)))
+        sine, _ = phase_transfer(np.array(q), local, COHERENT.model_copy(update={"Cs_A": -1e5}))
+        # A weak phase object of amplitude a gives the contrast 2 a sin χ.
+        assert amplitude_at(image, h, k) == pytest.approx(2e-3 * float(sine) * camera(h, k), abs=2e-6)
+
+
+def test_convergence_damps_by_the_slope_of_the_aberrations():
+    """Against the sum over tilted illuminations: a tilt shifts each Fourier component by the gradient of χ."""
+    theta, spots = 0.5, [(30, 0), (24, 18)]
+    setting = plain(defocus_A=250, Cs_A=-1e5, astigmatism_A=60, astigmatism_deg=40, convergence_mrad=theta)
+    damped = form_at(grating(spots), [setting], COHERENT, QUIET)[0] - 1
+    sharp = form_at(grating(spots), [setting.model_copy(update={"convergence_mrad": 0})], COHERENT, QUIET)[0] - 1
+    wavelength, step = COHERENT.wavelength_A, 1e-4
+
+    def chi(qx, qy):
+        q2, azimuth = qx**2 + qy**2, math.atan2(qy, qx)
+        twofold = 60 * math.cos(2 * (azimuth - math.radians(40)))
+        return math.pi * wavelength * q2 * (-250 + twofold - 0.5e5 * wavelength**2 * q2)
+
+    for h, k in spots:
+        qx, qy = h / FIELD_A, k / FIELD_A
+        slope = [
+            (chi(qx + step * i, qy + step * (1 - i)) - chi(qx - step * i, qy - step * (1 - i))) / (2 * step)
+            for i in (1, 0)
+        ]
+        expected = math.exp(-((theta * 1e-3 / (2 * wavelength)) ** 2) * (slope[0] ** 2 + slope[1] ** 2))
+        assert amplitude_at(damped, h, k) / amplitude_at(sharp, h, k) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("error", [-0.05, 0.03, 0.05])
+def test_a_wrong_pixel_size_moves_the_111_fringes(error):
+    """Lattice fringes of 2.355 Å: on longer pixels they have more periods per pixel."""
+    periods = round(FIELD_A / 2.355)
+    setting = plain(defocus_A=60, pixel_error=error)
+    image = form_at(grating([(periods, 0)]), [setting], COHERENT, QUIET)[0]
+    profile = (image - image.mean()).mean(dim=1).double() * torch.hann_window(128, dtype=torch.float64)
+    power = torch.fft.rfft(profile, 128 * 64).abs()
+    assert int(power.argmax()) / 64 == pytest.approx(periods * (1 + error), abs=0.05)
+
+
+def test_the_field_stays_centred_whatever_the_pixel_size():
+    n = 256
+    x = (torch.arange(n) + 0.5) / n - 0.5 - 0.5 / n  # the middle of the field is at n / 2
+    blob = torch.exp(-((x[:, None] * 20) ** 2) - (x * 20) ** 2)
+    wave = torch.complex(1 + 0.1 * blob, torch.zeros(n, n))[None]
+    pixels = torch.arange(128) - 63.5
+    for error in (-0.05, 0.0, 0.05):
+        image = form_at(wave, [plain(pixel_error=error)], COHERENT, QUIET)[0] - 1
+        assert abs(float((image.sum(dim=1) * pixels).sum() / image.sum())) < 0.01
+        width = float((image.sum(dim=1) * pixels**2).sum() / image.sum())
+        if error == 0:
+            usual = width
+        elif error < 0:
+            wide = width
+    # Shorter pixels: more of them across the same blob.
+    assert wide / usual == pytest.approx(1 / 0.95**2, rel=0.01)
+
+
+def test_drift_blurs_along_its_direction_only():
+    spots = [(30, 0), (0, 30)]
+    still, moved = (form_at(grating(spots), [plain(defocus_A=60, drift_A=d)], COHERENT, QUIET)[0] - 1 for d in (0, 2))
+    ratios = [amplitude_at(moved, *spot) / amplitude_at(still, *spot) for spot in spots]
+    assert ratios == pytest.approx([np.sinc(2 * 30 / FIELD_A), 1], abs=1e-3)
+
+
+def test_noise_follows_dose_and_pixel_area():
+    empty = torch.ones(1, 256, 256, dtype=torch.complex64)
+    deviations = []
+    for dose, error in ((100, 0.0), (400, 0.0), (100, 0.05)):
+        setting = plain(dose_e_A2=dose, pixel_error=error, mtf_c2=10)
+        image = form_at(empty, [setting], COHERENT, QUIET, torch.Generator().manual_seed(1))[0]
+        assert float(image.mean()) == pytest.approx(1, abs=0.01)
+        deviations.append(float(image.std()))
+    # The MTF of a width of ten Nyquist frequencies is one to within a percent.
+    assert deviations == pytest.approx([0.1, 0.05, 0.1 / 1.05], rel=0.03)
+
+
+def test_images_depend_on_seed_split_number_and_wave_alone(tiny_store):
+    draw = robustness.drawn_settings(Ranges(), 2)
+    four = make_images_at(tiny_store, "train", draw, 4, turned=True)
+    two = make_images_at(tiny_store, "train", draw, 2, turned=True)
+    assert torch.equal(four.images[:4], two.images) and len(four) == 8
+    other = make_images_at(tiny_store, "train", draw, 2, turned=True, number=1)
+    assert (other.table["defocus_A"] != two.table["defocus_A"]).all()
+    assert four.table["group"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert float(four.images.float().mean(dim=(1, 2)).abs().max()) < 1e-3
+    with pytest.raises(NanoshapeError, match="waves is 16, but must be between 1 and 15, the train waves there are"):
+        make_images_at(tiny_store, "train", draw, 16)
+
+
+PLAN = transfer.TransferPlan(passes=2, training=TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3))
+ASK = robustness.Questions(random_waves=5, sweep_waves=5)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Weights to start from."""
+    torch.manual_seed(3)
+    path = tmp_path / "start.safetensors"
+    save_weights(build_model("cnn6"), {"architecture": "cnn6", "temperature": 1.5}, path)
+    return path
+
+
+def test_a_training_with_ranges_begins_with_the_given_weights_and_resumes(copied, start, tmp_path):
+    store = robustness.Store(copied)
+    idle = PLAN.model_copy(update={"training": TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-12)})
+    same, _ = transfer.fine_tune(idle, store, start)
+    weights = load_weights(start)[0].state_dict()
+    assert all(
+        torch.allclose(same.state_dict()[name], weights[name], atol=1e-6)
+        for name in weights
+        if "running" not in name and "num" not in name
+    )
+
+    whole, card = transfer.fine_tune(PLAN, store, start)
+    run = next(robustness.folder_beside(store, PLAN.model_dump_json()).glob("run-*"))
+    run.rename(tmp_path / "undisturbed")
+    saved = torch.save
+
+    def interrupted(state, path):
+        saved(state, path)
+        if state["progress"][0] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            transfer.fine_tune(PLAN, store, start)
+    with pytest.raises(OutOfTime, match="has 1 of 3 epochs"):
+        transfer.fine_tune(PLAN, store, start, deadline=time.monotonic() - 1)
+    again, its_card = transfer.fine_tune(PLAN, store, start)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+    assert [row["train_loss"] for row in card["history"]] == [row["train_loss"] for row in its_card["history"]]
+    assert card["ranges"] == Ranges().model_dump() and card["train_images"] == 30
+
+
+def test_the_study_writes_tables_weights_and_figures(copied, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "START", start)
+    store = robustness.Store(copied)
+    profile = load_profile("smoke").model_copy(
+        update={"dataset": DatasetDesign.model_validate(store.design.model_dump())}
+    )
+    monkeypatch.setattr(transfer, "prepared_store", lambda profile: store)
+    monkeypatch.setattr(
+        transfer, "image_set", lambda profile, store, split: robustness.random_images(store, Ranges(), 5)
+    )
+    monkeypatch.setattr(robustness, "SWEEPS", {"dose_e_A2": (100.0, 1000.0), "defocus_A": (-300.0, 0.0, 300.0)})
+    folder = tmp_path / "results"
+    assert transfer.transfer_study(profile, time.monotonic() - 1, folder, folder / "weights", PLAN, ASK) == (0, 1)
+    assert not folder.exists()
+    assert transfer.transfer_study(profile, math.inf, folder, folder / "weights", PLAN, ASK) == (1, 1)
+
+    table, origin = load_results("transfer_accuracy", folder)
+    assert list(table.columns) == list(robustness.COLUMNS) and table["network"].unique().tolist() == [
+        "cnn6",
+        "cnn6_ranges",
+    ]
+    counts = table.groupby("setting")["images"].agg(["size", "sum"])
+    assert counts["size"].to_dict() == {"original": 2, "random": 2, "dose_e_A2": 4, "defocus_A": 6}
+    assert counts["sum"].to_dict() == {"original": 20, "random": 20, "dose_e_A2": 20, "defocus_A": 30}
+    model, card = load_weights(folder / "weights/cnn6_ranges.safetensors")
+    drawn = robustness.random_images(store, Ranges(), 5)
+    right = (predict(model, drawn.images).argmax(axis=1) == drawn.labels.numpy()).mean()
+    assert card["test_accuracy"] == pytest.approx(right) and card["temperature"] > 0
+    found = table[(table["network"] == "cnn6_ranges") & (table["setting"] == "random")]["accuracy"].item()
+    assert found == pytest.approx(right) and origin["plan"]["passes"] == 2
+
+    calibration, _ = load_results("transfer_calibration", folder)
+    assert calibration["temperature"].tolist() == pytest.approx([1.5, card["temperature"]], rel=1e-4)
+    figure = transfer_curves(table, card["ranges"], "test")
+    assert sum(ax.lines != [] and bool(ax.get_xlabel()) for ax in figure.axes) == 2
+
+
+def test_ablations_leave_each_range_out_in_turn(copied, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "START", start)
+    store = robustness.Store(copied)
+    profile = load_profile("smoke")
+    monkeypatch.setattr(transfer, "prepared_store", lambda profile: store)
+    asked: list[Ranges] = []
+
+    def tuned(plan, *args, **kwargs):
+        asked.append(plan.ranges)
+        return load_weights(start)[0], {"seconds": 1.0}
+
+    monkeypatch.setattr(transfer, "fine_tune", tuned)
+    short = {name: getattr(Ranges(), name)[:1] for name in robustness.SWEEPS}
+    monkeypatch.setattr(robustness, "SWEEPS", short)
+    assert transfer.ablation_study(profile, math.inf, tmp_path, PLAN, ASK) == (10, 10)
+    for ranges, name in zip(asked[1:], LIMITS, strict=True):
+        changed = [each for each in LIMITS if getattr(ranges, each) != getattr(Ranges(), each)]
+        assert changed == [name]
+    assert asked[1].defocus_A == (-70, 90) and asked[2].Cs_A == (-150e3, -150e3)
+    table, _ = load_results("transfer_ablations", tmp_path)
+    assert table.groupby("network").size().to_dict() == {"all ranges": 10} | {f"without {name}": 2 for name in LIMITS}
+    assert len(range_contributions(table, Ranges().model_dump(), "test").axes) == 2
