@@ -15,7 +15,7 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import IMAGE_PIXELS, PlainCNN, load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.widgets.knobs import KNOBS
+from nanoshape_lib.widgets.knobs import seen
 
 WEIGHTS = DATA / "weights" / "cnn6.safetensors"
 RUNTIME = MODULES / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
@@ -57,13 +57,6 @@ def network_asset(folder: Path, weights: Path = WEIGHTS) -> None:
         "seen": seen(DatasetDesign.model_validate(card["profile"]["dataset"])),
     }
     write_json(folder, "network-card", shown)
-
-
-def seen(design: DatasetDesign) -> dict[str, tuple[float, float]]:
-    """Least and greatest value of the defocus and of every knob of the instrument in a data set."""
-    known = design.microscope.model_dump() | design.camera.model_dump()
-    values = {knob.name: (known[knob.field] / knob.scale,) * 2 for knob in KNOBS.values() if knob.field}
-    return values | {"defocus_A": (min(design.defoci_A), max(design.defoci_A))}
 
 
 def runtime_asset(folder: Path) -> None:

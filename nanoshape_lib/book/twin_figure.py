@@ -10,11 +10,12 @@ from scipy.special import softmax
 
 from nanoshape_lib.book.onnx_network import WEIGHTS
 from nanoshape_lib.book.stored_waves import StoredWave, unpack
+from nanoshape_lib.figures.images import image_gallery
+from nanoshape_lib.figures.style import signed
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.widgets.drawing import images_with_outputs, signed
 
 DEFOCI_A = (-280.0, -200.0, -120.0, -40.0, 40.0, 120.0, 200.0, 280.0)
 COLUMNS = 4
@@ -39,8 +40,8 @@ def draw_twin(wave: StoredWave, path: Path) -> None:
     with torch.inference_mode():
         logits = model(standardise(torch.as_tensor(images))[:, None]).numpy()
     outputs = softmax(logits / card["temperature"], axis=1)
-    titles = [f"{signed(defocus)} Å" for defocus in DEFOCI_A]
-    figure = images_with_outputs(list(images), titles, list(outputs), [wave.shape] * len(titles), COLUMNS)
+    words = [f"{signed(defocus)} Å" for defocus in DEFOCI_A]
+    figure = image_gallery(images, outputs, [wave.shape] * len(words), words, "", COLUMNS)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI)
     # A palette makes the file a third smaller, and grey levels that an eye cannot tell apart.
