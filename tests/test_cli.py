@@ -13,7 +13,7 @@ from nanoshape_lib.cli import app
 from nanoshape_lib.datasets import generation, summary
 from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.figures.dataset import contact_sheet
+from nanoshape_lib.figures.microscopy import contact_sheet
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.imaging import focal_series
 

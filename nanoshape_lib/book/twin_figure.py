@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from nanoshape_lib.book.onnx_network import WEIGHTS
 from nanoshape_lib.book.stored_waves import StoredWave, unpack
-from nanoshape_lib.figures.images import image_gallery
+from nanoshape_lib.figures.results import image_gallery
 from nanoshape_lib.figures.style import signed
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.simulation.exit_waves import wave_pixels

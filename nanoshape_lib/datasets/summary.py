@@ -11,7 +11,7 @@ from nanoshape_lib.datasets.generation import cost, seconds_per_wave
 from nanoshape_lib.datasets.schema import SCHEMA_VERSION
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.dataset import contact_sheet
+from nanoshape_lib.figures.microscopy import contact_sheet
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series
 
