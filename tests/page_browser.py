@@ -16,12 +16,14 @@ OPTIONS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enabl
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Play</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="book.css"></head>
 <body><main class="bd-content"><article class="bd-article"><h1>Play</h1>
-<div id="nanoshape-play" class="play"></div><figure><img src="focal-series.png" alt="A focal series." width="300"></figure>
+<div id="nanoshape-play" class="play"></div>
+<figure><img src="focal-series.png" alt="A focal series." width="300"></figure>
 </article></main><script defer src="play.js"></script></body></html>"""
 
 
 def write_explorer(folder: Path) -> None:
     """Write the page into a folder, with coarse waves, and its modules as the global ``page`` of ``modules.html``."""
+    folder.mkdir(exist_ok=True)
     javascript.bundle(folder)
     write_page(folder, COARSE_WAVES)
     shutil.copy(javascript.BOOK / "css" / "book.css", folder)

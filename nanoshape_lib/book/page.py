@@ -32,7 +32,7 @@ from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_modes, focal_series, intensity_pixels, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.results import load_examples, load_results
 from nanoshape_lib.widgets.drawing import images_with_outputs, signed
 from nanoshape_lib.widgets.knobs import KNOBS
@@ -108,8 +108,8 @@ def page_knobs() -> list[dict[str, Any]]:
 
 
 def catalogue(waves: Iterable[StoredWave]) -> dict[str, Any]:
-    """What the page must know before it shows anything; ``Catalogue`` of ``book/play/types.d.ts`` says what is in it."""
-    microscope, detector = Microscope(), Detector()
+    """What the page must know before it shows anything: ``Catalogue`` of ``book/play/types.d.ts``."""
+    microscope, camera = Microscope(), Camera()
     knob = KNOBS["focal_spread_A"]
     modes = {
         f"{spread:g}": focal_modes(microscope.model_copy(update={"focal_spread_A": spread})).round(6).tolist()
@@ -121,11 +121,11 @@ def catalogue(waves: Iterable[StoredWave]) -> dict[str, Any]:
             "wavelength_A": microscope.wavelength_A,
             "aperture_per_A": microscope.aperture_per_A,
             "wave_pixels": wave_pixels(microscope),
-            "intensity_pixels": intensity_pixels(microscope, detector),
-            "camera_pixels": detector.pixels,
+            "intensity_pixels": intensity_pixels(microscope, camera),
+            "camera_pixels": camera.pixels,
             "modes": modes,
         },
-        "mtf": {"c1": detector.mtf_c1, "c3": detector.mtf_c3},
+        "mtf": {"c1": camera.mtf_c1, "c3": camera.mtf_c3},
         "knobs": page_knobs(),
         "gold": {"neighbours_A": GOLD_NEIGHBOUR_DISTANCE_A, "planes_111_A": GOLD_LATTICE_CONSTANT_A / np.sqrt(3)},
         "shapes": [
@@ -155,7 +155,7 @@ def draw_figure(wave: StoredWave, path: Path) -> None:
     microscope = Microscope()
     model, card = load_weights(WEIGHTS)
     exit_wave = unpack(wave.data, microscope, wave_pixels(microscope))
-    images = focal_series(exit_wave, np.array(FIGURE_DEFOCI_A), microscope, Detector())
+    images = focal_series(exit_wave, np.array(FIGURE_DEFOCI_A), microscope, Camera())
     with torch.inference_mode():
         logits = model(standardise(torch.as_tensor(images))[:, None]).numpy()
     outputs = softmax(logits / card["temperature"], axis=1)
@@ -199,7 +199,7 @@ def write_network(folder: Path, weights: Path = WEIGHTS) -> None:
 
 def training_ranges(design: DatasetDesign) -> dict[str, tuple[float, float]]:
     """Least and greatest value of the defocus and of every knob of the instrument in a data set."""
-    known = design.microscope.model_dump() | design.detector.model_dump()
+    known = design.microscope.model_dump() | design.camera.model_dump()
     values = {knob.name: (known[knob.field] / knob.scale,) * 2 for knob in KNOBS.values() if knob.field}
     return values | {"defocus_A": (min(design.defoci_A), max(design.defoci_A))}
 

@@ -57,7 +57,7 @@ def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed
     images, defoci = [], []
     for index in tqdm(range(waves), desc=f"{split} images", unit="wave"):
         settings, wave = draw(series, rng), store.waves(split, index, index + 1)[0]
-        images.append(expose(wave, settings, store.design, rng, store.design.detector.pixels))
+        images.append(expose(wave, settings, store.design, rng, store.design.camera.pixels))
         defoci += [setting.defocus_A for setting in settings]
     rows = table.iloc[np.repeat(np.arange(waves), series)].reset_index(drop=True)
     return ImageSet(torch.cat(images), rows.assign(defocus_A=defoci))

@@ -171,7 +171,7 @@ def make_images(
         The images of a wave one after another; the table has ``kind``, ``group``, ``label``, ``size_A``, ``defocus_A``.
     """
     stranger = find(kind)
-    pixels = stranger.camera_pixels or design.detector.pixels
+    pixels = stranger.camera_pixels or design.camera.pixels
     formed, defoci = [], []
     for index, wave in enumerate(tqdm(waves, desc=f"images, {kind}", unit="wave")):
         rng = np.random.default_rng(_seeds(design, f"images, {kind}", index))

@@ -46,7 +46,7 @@ def exposed_images(
 
     def make(number: int) -> Tensor:
         rng, (real, imaginary) = np.random.default_rng((seed, number, stream)), waves[number].astype(np.float32)
-        return expose(real + 1j * imaginary, draw(series, rng), design, rng, design.detector.pixels)
+        return expose(real + 1j * imaginary, draw(series, rng), design, rng, design.camera.pixels)
 
     return torch.cat(on_all_cores(make, range(len(waves)), "their images"))
 

@@ -33,7 +33,7 @@ def strained_images(
     strained: StrainedWaves, design: DatasetDesign, draw: Draw, seed: int = 0, device: str = "cpu"
 ) -> StrainedImages:
     """Images of each wave at drawn settings, with pixels of 0.76 to 1.28 Å, many of 1 Å."""
-    n = design.detector.pixels
+    n = design.camera.pixels
 
     def make(number: int) -> tuple[np.ndarray, ...]:
         rng, (real, imaginary) = np.random.default_rng((seed, number, 1)), strained.waves[number].astype(np.float32)

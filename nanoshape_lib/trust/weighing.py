@@ -29,7 +29,7 @@ def weighed_images(
     ImageSet
         Its table has ``kind``: a place in :data:`KINDS`.
     """
-    usual = design.detector.pixels
+    usual = design.camera.pixels
 
     def series_of(waves: np.ndarray, seed: int, others: bool) -> Tensor:
         def make(number: int) -> Tensor:
