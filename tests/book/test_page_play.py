@@ -2,8 +2,6 @@
 
 import base64
 import io
-import json
-import subprocess
 import time
 
 import numpy as np
@@ -17,7 +15,7 @@ from nanoshape_lib.book import javascript
 from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS
 from nanoshape_lib.book.stored_waves import stored_waves, unpack
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.particles.orientation import random_rotations, reduce, sector_corners
+from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import form_images, standardise
@@ -36,6 +34,8 @@ DROP = """([text, name]) => {
     document.querySelector(".play-drop").dispatchEvent(drop);
 }"""
 DEFOCUS, DOSE, TURN = "defocus", "dose", "turn in the plane"
+
+pytestmark = pytest.mark.slow
 
 
 class Visit:
@@ -127,26 +127,6 @@ def of(waves, shape, direction):
 def same_but_noise(image: np.ndarray, expected: torch.Tensor, dose_e_A2: float) -> bool:
     """Whether an image differs from another by no more than the counting noise of its dose."""
     return float((image - expected[0].numpy()).std()) < 1.1 / np.sqrt(dose_e_A2)
-
-
-# ------------------------------------------------------------------ symmetry
-
-
-@pytest.mark.parametrize("shape", [Shape.TRUNCATED_OCTAHEDRON, Shape.ICOSAHEDRON])
-def test_directions_are_reduced_as_the_library_does(shape, rng):
-    sent = {
-        "corners": [corner.tolist() for corner in sector_corners(shape).values()],
-        "directions": random_rotations(300, rng)[:, 2].tolist(),
-    }
-    script = f"""
-        import {{ readFileSync }} from "node:fs";
-        import {{ Symmetry }} from "{(javascript.SOURCES / "optics" / "orientation.js").as_uri()}";
-        const {{ corners, directions }} = JSON.parse(readFileSync(0, "utf8"));
-        const symmetry = new Symmetry(corners);
-        console.log(JSON.stringify(directions.map((direction) => symmetry.reduce(direction))));"""
-    command = [javascript.node_program("node"), "--input-type=module", "-e", script]
-    result = subprocess.run(command, input=json.dumps(sent), capture_output=True, text=True, check=True)
-    assert np.array(json.loads(result.stdout)) == pytest.approx(reduce(sent["directions"], shape), abs=1e-9)
 
 
 # ------------------------------------------------------------------ knobs

@@ -9,6 +9,8 @@ from nanoshape_lib.figures.html import RESULT_TWINS, result_twin
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.studies.results import load_examples, load_results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(page_folder, tmp_path_factory):

@@ -21,7 +21,7 @@ from nanoshape_lib.widgets.drawing import wave_maps
 from nanoshape_lib.widgets.explorer_model import power_spectrum
 from nanoshape_lib.widgets.knobs import KNOBS
 
-SETTINGS = 50
+SETTINGS = 10
 IMAGE_TOLERANCE = 1e-4
 PROBABILITY_TOLERANCE = 1e-3
 
@@ -100,6 +100,7 @@ def instrument(values: dict[str, float]) -> tuple[Microscope, Camera]:
     return Microscope(**microscope), Camera(mtf_c2=fields["mtf_c2"], dose_e_A2=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", list(Shape))
 def test_the_page_forms_the_librarys_images_and_finds_its_probabilities(tab, waves, shape):
     rng = np.random.default_rng(int(shape))
@@ -132,6 +133,7 @@ def test_the_page_forms_the_librarys_images_and_finds_its_probabilities(tab, wav
     assert min(contrasts) > 100 * IMAGE_TOLERANCE, "there is nothing to compare"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [0, 90, -127])
 def test_wave_spectrum_and_transfer_are_the_librarys(tab, waves, turn):
     wave, microscope, camera = waves[4], Microscope(), Camera(dose_e_A2=None)
