@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nanoshape_lib.datasets.fingerprint import files_hash
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.paths import ROOT
+from nanoshape_lib.paths import ROOT, file_sha256
 
 BOOK = ROOT / "book"
 SOURCES = BOOK / "play"
@@ -41,7 +40,7 @@ def install_javascript() -> None:
         If npm is missing or fails.
     """
     inputs = [BOOK / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    mark = files_hash([*inputs, Path(__file__)])
+    mark = " ".join(file_sha256(path) for path in [*inputs, Path(__file__)])
     stamp = MODULES / "nanoshape-installed"
     if VENDOR.is_dir() and stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
         return

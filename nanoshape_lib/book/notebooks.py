@@ -2,10 +2,12 @@
 
 import ast
 import base64
+import hashlib
 import json
 import os
 import re
 import sys
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from nanoshape_lib.datasets.fingerprint import files_hash, source_files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.style import FILES
-from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT
+from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT, file_sha256, replacing
 
 _EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -48,27 +50,24 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
             f"parameter {unknown[0]!r} is not one of {source.name}, which are: {', '.join(declared) or 'none'}"
         )
     mark = fingerprint(source, parameters)
-    partial = target.with_name(f".{target.stem}.partial.ipynb")
     # Progress bars belong on the terminal, not on a page; the kernel must be this interpreter's own.
     os.environ |= {"TQDM_DISABLE": "1", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(partial),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(NOTEBOOKS),
-            progress_bar=sys.stderr.isatty(),
-            start_timeout=300,
-            extra_arguments=["--IPKernelApp.log_level=40"],
-        )
-        nbformat.write(_tidy(nbformat.read(partial, as_version=4), mark), partial)
-        partial.replace(target)
+        with replacing(target) as partial:
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(NOTEBOOKS),
+                progress_bar=sys.stderr.isatty(),
+                start_timeout=300,
+                extra_arguments=["--IPKernelApp.log_level=40"],
+            )
+            nbformat.write(_tidy(nbformat.read(partial, as_version=4), mark), partial)
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
         raise NanoshapeError(f"notebooks/{source.name} failed in code cell {error.exec_count}: {reason}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
@@ -82,13 +81,6 @@ def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
     }
 
 
-def check_profile(profile: str) -> None:
-    """Raise a NanoshapeError that lists the profiles there are, unless `profile` is one of them."""
-    known = sorted(path.stem for path in PROFILES.glob("*.yml"))
-    if profile not in known:
-        raise NanoshapeError(f"profile is {profile!r}, but must be one of: {', '.join(known)}")
-
-
 def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
     """Hash of all that the outputs of a notebook depend on.
 
@@ -100,7 +92,19 @@ def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
     files = [source, *source_files(code), MANIFEST, LOCK]
     if "profile" in parameters:
         files.append(PROFILES / f"{parameters['profile']}.yml")
-    return files_hash((file for file in files if file.is_file()), repr(sorted(parameters.items())))
+    digests = [f"{file.name} {file_sha256(file)}" for file in files if file.is_file()]
+    return hashlib.sha256(json.dumps([digests, parameters], sort_keys=True).encode()).hexdigest()
+
+
+def source_files(code: str) -> list[Path]:
+    """Modules of this package that Python code imports, directly or through other modules, and the style sheets."""
+    stub = ast.parse((_PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    exports = {name.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    lazy = [f"import nanoshape_lib.{module}" for name, module in exports.items() if re.search(rf"\b{name}\b", code)]
+    finder = ModuleFinder(path=[str(_PACKAGE.parent)])
+    finder.scan_code(compile("\n".join([code, *lazy]), "notebook", "exec"), finder.add_module("notebook"))
+    files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    return sorted([*(file for file in files if _PACKAGE in file.parents), *_PACKAGE.rglob("*.mplstyle")])
 
 
 def recorded_fingerprint(executed: Path) -> str | None:
