@@ -103,7 +103,7 @@ def source_files(code: str) -> list[Path]:
     lazy = [f"import nanoshape_lib.{module}" for name, module in exports.items() if re.search(rf"\b{name}\b", code)]
     finder = ModuleFinder(path=[str(_PACKAGE.parent)])
     finder.scan_code(compile("\n".join([code, *lazy]), "notebook", "exec"), finder.add_module("notebook"))
-    files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    files = {Path(getattr(module, "__file__", None) or "") for module in finder.modules.values()}
     return sorted([*(file for file in files if _PACKAGE in file.parents), *_PACKAGE.rglob("*.mplstyle")])
 
 
