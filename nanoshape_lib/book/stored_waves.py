@@ -12,6 +12,7 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.paths import cache_folder, cache_key, replacing
 from nanoshape_lib.simulation import exit_waves
+from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.optics import Microscope
 
@@ -71,7 +72,7 @@ def stored_waves(divisions: int, sizes_A: tuple[float, ...], fidelity: str) -> I
             turned = atoms.copy()
             turned.positions = turned.positions @ rotation.T
             turned = shake(turned, np.random.default_rng(index))
-            wave = exit_waves.exit_wave(deposit(turned, Placement(BLOCK)), microscope, fidelity)
+            wave = exit_wave(deposit(turned, Placement(BLOCK)), microscope, fidelity)
             with replacing(path) as partial:
                 partial.write_bytes(pack(wave, microscope))
         yield StoredWave(name, shape, size_A, len(atoms), direction, rotation, path.read_bytes())
