@@ -22,8 +22,9 @@ from nanoshape_lib.book.onnx_network import export_network
 from nanoshape_lib.book.stored_waves import StoredWave, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.figures.images import image_gallery
 from nanoshape_lib.figures.structures import outward_normal
-from nanoshape_lib.figures.style import SHAPE_COLORS
+from nanoshape_lib.figures.style import SHAPE_COLORS, signed
 from nanoshape_lib.networks.models import ARCHITECTURES, load_weights
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import sector_corners
@@ -34,8 +35,7 @@ from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_modes, focal_series, intensity_pixels, standardise
 from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.results import load_examples, load_results
-from nanoshape_lib.widgets.drawing import images_with_outputs, signed
-from nanoshape_lib.widgets.knobs import KNOBS
+from nanoshape_lib.widgets.knobs import KNOBS, seen
 
 WEIGHTS = DATA / "weights" / "cnn6.safetensors"
 FFT = MODULES / "@echogarden" / "pffft-wasm" / "dist" / "simd" / "pffft.wasm"
@@ -159,8 +159,8 @@ def draw_figure(wave: StoredWave, path: Path) -> None:
     with torch.inference_mode():
         logits = model(standardise(torch.as_tensor(images))[:, None]).numpy()
     outputs = softmax(logits / card["temperature"], axis=1)
-    titles = [f"{signed(defocus)} Å" for defocus in FIGURE_DEFOCI_A]
-    figure = images_with_outputs(list(images), titles, list(outputs), [wave.shape] * len(titles), columns=4)
+    words = [f"{signed(defocus)} Å" for defocus in FIGURE_DEFOCI_A]
+    figure = image_gallery(images, outputs, [wave.shape] * len(words), words, "", columns=4)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=160)
     # A palette makes the file a third smaller, and grey levels that an eye cannot tell apart.
@@ -191,17 +191,10 @@ def write_network(folder: Path, weights: Path = WEIGHTS) -> None:
         "classes": [shape.title for shape in Shape],
         "accuracy": card["test_accuracy"],
         "profile": {name: card["profile"][name] for name in ("name", "summary")},
-        "seen": training_ranges(DatasetDesign.model_validate(card["profile"]["dataset"])),
+        "seen": seen(DatasetDesign.model_validate(card["profile"]["dataset"])),
     }
     write_json(folder, "network-card", shown)
     write_asset(folder, "runtime-wasm", RUNTIME.read_bytes())
-
-
-def training_ranges(design: DatasetDesign) -> dict[str, tuple[float, float]]:
-    """Least and greatest value of the defocus and of every knob of the instrument in a data set."""
-    known = design.microscope.model_dump() | design.camera.model_dump()
-    values = {knob.name: (known[knob.field] / knob.scale,) * 2 for knob in KNOBS.values() if knob.field}
-    return values | {"defocus_A": (min(design.defoci_A), max(design.defoci_A))}
 
 
 # ------------------------------------------------------------------ the live twins of figures S1, S2 and S4

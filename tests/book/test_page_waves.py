@@ -7,9 +7,11 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS, page_knobs, surface, training_ranges
+from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS, page_knobs, surface
 from nanoshape_lib.book.stored_waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.figures.explorer import power_spectrum
+from nanoshape_lib.figures.microscopy import wave_maps
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
 from nanoshape_lib.particles.specimen import shake
@@ -17,9 +19,7 @@ from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
 from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.widgets.drawing import wave_maps
-from nanoshape_lib.widgets.explorer_model import power_spectrum
-from nanoshape_lib.widgets.knobs import KNOBS
+from nanoshape_lib.widgets.knobs import KNOBS, seen
 
 SETTINGS = 10
 IMAGE_TOLERANCE = 1e-4
@@ -149,7 +149,7 @@ def test_wave_spectrum_and_transfer_are_the_librarys(tab, waves, turn):
     assert np.abs(10 ** array(found["power"]) - 10**power).max() < 1e-4 * (10**power).max()
     if turn % 90 == 0:
         unpacked = np.rot90(unpack(wave.data, microscope, wave_pixels(microscope)), turn // 90)
-        phase, amplitude = (values.T for values in wave_maps(unpacked))
+        amplitude, phase = wave_maps(unpacked)
         assert array(found["amplitude"]) == pytest.approx(amplitude, abs=1e-4)
         # Where the wave is nearly zero, its phase is not defined.
         difference = np.abs(np.exp(1j * array(found["phase"])) - np.exp(1j * phase)) * amplitude
@@ -191,7 +191,7 @@ def test_the_outermost_atoms_are_those_that_lack_neighbours(shape):
 
 def test_the_first_setting_is_one_that_the_network_has_seen():
     _, card = load_weights(WEIGHTS)
-    ranges = training_ranges(DatasetDesign.model_validate(card["profile"]["dataset"]))
+    ranges = seen(DatasetDesign.model_validate(card["profile"]["dataset"]))
     for knob in page_knobs():
         low, high = ranges[knob["name"]]
         assert low <= knob["default"] <= high or knob["default"] == pytest.approx(low), knob["name"]
