@@ -210,3 +210,9 @@ class TestBuiltBook:
         for name in build.toc_notebooks():
             for cell in code_cells(read(build.EXECUTED / f"{name}.ipynb")):
                 assert all(output.output_type != "error" for output in cell.outputs), name
+
+    def test_every_check_of_the_simulation_holds(self):
+        cells = code_cells(read(build.EXECUTED / "12_how_right_how_fast.ipynb"))
+        text = str([output.get("data") for cell in cells for output in cell.outputs])
+        found = re.search(r"(\d+) of (\d+) checks hold", text)
+        assert found and found[1] == found[2], found and text[found.start() : found.end() + 400]
