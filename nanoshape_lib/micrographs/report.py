@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.micrographs import overview
 from nanoshape_lib.micrographs.analysis import Analysis, Explanation, predictions
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.paths import replacing
 from nanoshape_lib.trust.classifier import CLASSES
 from nanoshape_lib.widgets.live import embedded, enlarged, picture
 
@@ -59,7 +59,6 @@ def write_report(
     Path
         The page.
     """
-    files = Files(folder)
     parts = [f"<p>{escape(about)}</p>"]
     if refused:
         rows = "".join(f'<li class="refused">{escape(str(error))}</li>' for error in refused)
@@ -71,8 +70,10 @@ def write_report(
         f"<style>{PAGE_STYLE}{STYLE}</style><body><main><h1>Shapes of nanoparticles</h1>{''.join(parts)}</main>"
         "</body></html>"
     )
-    files.write(TABLE, predictions(analyses).to_csv(index=False).encode())
-    files.write(PAGE, page.encode())
+    table = predictions(analyses).to_csv(index=False)
+    for name, text in ((TABLE, table), (PAGE, page)):
+        with replacing(Path(folder) / name) as partial:
+            partial.write_text(text, encoding="utf-8")
     return Path(folder) / PAGE
 
 

@@ -54,7 +54,7 @@ class BrowserModel:
 
     def __init__(self, store: Store, split: Split = "test"):
         self.store, self.split = store, split
-        if store.missing_chunks(split):
+        if store.missing(split):
             raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing")
         table = store.table(split)
         self.table = table.assign(nominal_A=table["size_A"].round(1))
