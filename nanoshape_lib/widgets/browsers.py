@@ -35,7 +35,6 @@ class DatasetBrowser(ipywidgets.VBox):
         shapes = [(shape.title, shape) for shape in Shape if shape in set(self.table["label"])]
         self.shape = ipywidgets.Dropdown(options=shapes, description="shape")
         self.size = ipywidgets.Dropdown(description="size [Å]")
-        self.points: dict[int, ipywidgets.Button] = {}
         self.sphere = ipywidgets.Box(layout={"width": f"{SECTOR_PIXELS}px", "max_width": "100%"})
         self.sphere.add_class("nanoshape-points")
         self.caption, self.series_view = ipywidgets.HTML(), ipywidgets.HTML()
@@ -61,7 +60,7 @@ class DatasetBrowser(ipywidgets.VBox):
         alt = f"Beam directions of {len(rows)} waves of the {shape.title}, reduced by symmetry"
         drawing = ipywidgets.HTML(picture(sector(shape, np.zeros((0, 3))), alt, SECTOR_PIXELS), layout={"margin": "0"})
         places = sector_places(shape, reduce(rows[BEAM].to_numpy(float), shape))
-        self.points = {}
+        self.points: dict[int, ipywidgets.Button] = {}
         for group, (across, down) in zip(rows["group"].tolist(), places, strict=True):
             where = {"left": f"{across:.2%}", "top": f"{down:.2%}", "width": "12px", "height": "12px"}
             point = ipywidgets.Button(description=f"wave {group}", tooltip=f"wave {group}", layout=where)
