@@ -145,7 +145,9 @@ def test_source_files_follow_imports_but_not_their_users():
         "from nanoshape_lib.particles.shapes import Shape"
     )
     through = {path.name for path in notebooks.source_files("import nanoshape_lib.book.build")}
-    assert {"build.py", "notebooks.py", "paths.py", "errors.py"} <= through
+    assert {"build.py", "notebooks.py", "paths.py", "errors.py", "nanoshape.mplstyle"} <= through
+    lazily = {path.name for path in notebooks.source_files("import nanoshape_lib as ns\nns.exit_wave(scene)")}
+    assert {"exit_waves.py", "multislice.py"} <= lazily and "training.py" not in lazily
 
 
 def test_orphan_widgets_are_dropped_and_links_kept():
