@@ -243,7 +243,7 @@ class Explorer(ipywidgets.VBox):
 
     def _show_particle(self) -> None:
         simulated, title = self.model.simulated, self.model.settings["shape"].title
-        alt = f"{title}{' on carbon' * self.model.settings['film']}, from the side and along the beam; amplitude and phase of its exit wave"
+        alt = f"{title}{' on carbon' * self.model.settings['film']}, from the side and along the beam; its exit wave"
         count, size_A = len(simulated.atoms), simulated.atoms.info["size_A"]
         words = f"{title.capitalize()} of {count} atoms; the nearest size at which it exists is {size_A:.1f} Å"
         self.particle_view.value = picture(draw.particle_and_wave(*simulated), alt, WIDE_PIXELS, words)
