@@ -8,7 +8,7 @@ import pandas as pd
 from nanoshape_lib.micrographs.consensus import consensus, sentences
 from nanoshape_lib.micrographs.pixel_size import PixelSize, check
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
-from nanoshape_lib.studies.ood_tables import auroc
+from nanoshape_lib.studies.ood import auroc
 from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 COUNTS = (1, 2, 4, 8)

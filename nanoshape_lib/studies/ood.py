@@ -1,72 +1,277 @@
-"""How far a network can be trusted: its calibration file, and the tables of coverage and of strangers told apart."""
+"""How far a network can be trusted: its calibration, fitted from scratch, and the tables of coverage and of OOD scores."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDesign
-from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
-from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.networks.evaluation import calibration_error, predictions_table
+from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.features import Views, look
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
-from nanoshape_lib.paths import GENERATED, file_sha256
+from nanoshape_lib.paths import cache_folder, cache_key, file_sha256, replacing
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.studies.ood_tables import Seen, coverage_table, novelty_table
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
 from nanoshape_lib.studies.trainings import prepared_store
-from nanoshape_lib.trust import ood_kinds
-from nanoshape_lib.trust.conformal import calibrate, save_trust
-from nanoshape_lib.trust.fitting import (
-    Sizes,
-    exposed_views,
-    kept,
-    learned_matter_check,
-    learned_spectral_check,
-    short_hash,
-    weighed,
+from nanoshape_lib.trust import outlier_exposure
+from nanoshape_lib.trust.classifier import Judgement, judge
+from nanoshape_lib.trust.conformal import SCALING_SHARE, SERIES, Trust, calibrate, mass_above, save_trust
+from nanoshape_lib.trust.ood import SCORES, Heads, particle_means
+from nanoshape_lib.trust.outlier_exposure import (
+    KINDS,
+    decoy_scene,
+    fit_head,
+    kind_scene,
+    make_series,
+    make_waves,
+    matter_inputs,
+    shape_inputs,
+    strained_scene,
 )
-from nanoshape_lib.trust.ood import COMPONENTS, Novelty
-from nanoshape_lib.trust.outlier_exposure import shape_values
-from nanoshape_lib.trust.outlier_training import fit_odds
+from nanoshape_lib.trust.spectral_check import SpectralCheck, SpectralEstimate, fit_check
 
+RECIPE = 1
+CHUNK = 200
 PIXEL_ERROR = 0.01
 REFERENCES = 100
+CAMERAS, SHARE_USUAL_PIXEL, IMAGES_PER_WAVE = (100, 168), 0.4, 6
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
 """A particle shows fringes if so many of its atoms scatter in phase, see `particles.structure_factor`."""
+COVERAGE, DRAWS, ALL = 0.95, 200, "all together"
+BARS = {
+    **dict.fromkeys(("bare carbon", "overlapping pair", "platinum", "palladium", "copper"), 0.95),
+    **dict.fromkeys(("pixel 0.80 Å", "pixel 0.90 Å", "pixel 1.10 Å", "pixel 1.21 Å"), 0.95),
+    **dict.fromkeys(("Marks decahedron", "truncated cube"), 0.85),
+}
+"""The AUROC that is asked for."""
 
 
-def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:
-    """Focal series of the first waves of a split, at most those there are, each of so many images."""
-    waves = min(waves, store.design.records(split))
-    table, rng = store.table(split).iloc[:waves], np.random.default_rng(seed)
-    images, defoci = [], []
-    for index in tqdm(range(waves), desc=f"{split} images", unit="wave"):
-        settings, wave = draw(series, rng), store.waves(split, index, index + 1)[0]
-        images.append(expose(wave, settings, store.design, rng, store.design.detector.pixels))
-        defoci += [setting.defocus_A for setting in settings]
-    rows = table.iloc[np.repeat(np.arange(waves), series)].reset_index(drop=True)
-    return ImageSet(torch.cat(images), rows.assign(defocus_A=defoci))
+class Sizes(NamedTuple):
+    """Exit waves of calibration, test, each kind and the heads, images of a series, epochs of the spectral check.
+
+    The head of the shape learns from ``decoys`` waves, every other one of a known particle; the spectral check from
+    ``strained`` ones; the head of the matter from the known of the former and from the next ``matter`` strained ones.
+    """
+
+    held: int = 6000
+    test: int = 3200
+    kinds: int = 100
+    decoys: int = 7000
+    strained: int = 10_500
+    matter: int = 7200
+    series: int = 4
+    epochs: int = 38
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Sizes":
+        """The whole for the paper's 10,000 training waves, and in proportion for fewer."""
+        share = min(1.0, profile.dataset.records("train") / 10_000)
+        scaled = {name: max(10, round(share * each)) for name, each in cls()._asdict().items() if each >= 100}
+        return cls(**scaled)
+
+
+class Scored(NamedTuple):
+    """Images of particles, series after series: what is known of each, logits (N, symmetries, 5), what heads measure."""
+
+    about: pd.DataFrame
+    logits: np.ndarray
+    measured: dict[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> "Scored":
+        """Some of the images."""
+        about = self.about[rows].reset_index(drop=True)
+        return Scored(about, self.logits[rows], {name: each[rows] for name, each in self.measured.items()})
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The calibration of one network, each step kept in files so that an interrupted one goes on.
+
+    Attributes
+    ----------
+    weights
+        The weights file.
+    store
+        The exit waves whose splits the network was trained on.
+    ranges
+        Of the settings of the images as the network knows them; by default they are the design's.
+    sizes
+        How much of everything.
+    cache
+        Folder for what is kept; several networks may share it.
+    device
+        Where the spectral check's images are formed and it learns: ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    weights: Path
+    store: Store
+    ranges: Ranges | None = None
+    sizes: Sizes = Sizes()
+    cache: Path = cache_folder() / "trust"
+    device: str = "cpu"
+
+    @property
+    def design(self) -> DatasetDesign:
+        """The design of the data set."""
+        return self.store.design
+
+    @property
+    def kinds_design(self) -> DatasetDesign:
+        """The design with other random numbers, for particles that are none of the data set's."""
+        return self.design.model_copy(update={"seed": self.design.seed + 1})
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network."""
+        return load_weights(self.weights)[0]
+
+    @cached_property
+    def draw(self) -> Draw:
+        """Gives the settings of a series."""
+        return as_ranged(self.ranges) if self.ranges else as_designed(self.design)
+
+    def kept(
+        self, name: str, numbers: range, make: Callable[[range], dict[str, np.ndarray]], own: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Arrays made for some numbers chunk by chunk, each chunk kept in a file, for this network alone or for all."""
+        design = {"design": self.design}
+        if own:
+            design |= {"weights": file_sha256(self.weights), "ranges": self.ranges, "sizes": self.sizes}
+        folder, parts = self.cache / cache_key("trust", RECIPE, **design), []
+        for first in range(numbers.start, numbers.stop, CHUNK):
+            chunk = range(first, min(first + CHUNK, numbers.stop))
+            path = folder / f"{name.replace('/', ' per ')}-{chunk.start}-{chunk.stop}.npz"
+            if not path.exists():
+                with replacing(path) as partial_path:
+                    np.savez(partial_path, **make(chunk))  # type: ignore[arg-type]
+            with np.load(path) as file:
+                parts.append(dict(file))
+        return {each: np.concatenate([part[each] for part in parts]) for each in parts[0]}
+
+    def waves(self, name: str, numbers: range) -> dict[str, np.ndarray]:
+        """Kept exit waves of decoys, of strained particles or of a kind, and what is known about each."""
+        if name in KINDS:
+            name, kind = next((each, kind) for each, kind in KINDS.items() if kind.number == KINDS[name].number)
+            scene = partial(kind_scene, kind, self.kinds_design)
+        else:
+            scene = partial({"decoys": decoy_scene, "strained": strained_scene}[name], self.design)
+        return self.kept(name, numbers, partial(make_waves, scene, self.design), own=False)
+
+    def spectral_check(self) -> SpectralCheck:
+        """The spectral check, learned from images with pixels of 0.76 to 1.28 Å, many of 1 Å."""
+        usual = self.design.detector.pixels
+
+        def images(chunk: range) -> dict[str, np.ndarray]:
+            strained, rng = self.waves("strained", chunk), np.random.default_rng((chunk.start, 1))
+            rows = np.repeat(np.arange(len(chunk)), IMAGES_PER_WAVE)
+            drawn = 2 * rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1, len(rows))
+            pixels = np.where(rng.random(len(rows)) < SHARE_USUAL_PIXEL, usual, drawn)
+            waves = [strained["waves"][row] for row in rows]
+            draw = partial(self.draw, 1)
+            made = make_series(waves, self.design, draw, (chunk.start, 2), pixels.tolist(), self.device).images
+            (lattice, element), size = strained["about"][rows].T, np.log(usual / pixels)
+            return {
+                "images": made.numpy(),
+                "truth": np.stack([size, lattice - size, element], axis=1, dtype=np.float32),
+            }
+
+        def learn(_: range) -> dict[str, np.ndarray]:
+            given = self.kept("spectral images", range(self.sizes.strained), images)
+            check = fit_check(torch.as_tensor(given["images"]), given["truth"], self.sizes.epochs, device=self.device)
+            return {name: each.numpy()[None] for name, each in check.state_dict().items()}
+
+        state, check = self.kept("spectral check", range(1), learn), SpectralCheck()
+        check.load_state_dict({name: torch.as_tensor(each[0]) for name, each in state.items()})
+        return check.eval()
+
+    @cached_property
+    def heads(self) -> Heads:
+        """The networks behind the scores, learned from decoys and from strained particles."""
+        check = self.spectral_check()
+
+        def seen(name: str, numbers: range) -> dict[str, np.ndarray]:
+            def look_at(chunk: range) -> dict[str, np.ndarray]:
+                made = self.waves(name, chunk)
+                draw = partial(self.draw, self.sizes.series)
+                images = make_series(made["waves"], self.design, draw, (chunk.start, 3)).images
+                other = np.repeat((made["about"] != 0).any(axis=1), self.sizes.series)
+                return vars(look(self.network, images)) | check.estimate(images)._asdict() | {"other": other}
+
+            return self.kept(f"features of {name}", numbers, look_at)
+
+        def inputs(found: dict[str, np.ndarray]) -> tuple[Views, SpectralEstimate]:
+            views = Views(**{name: found[name] for name in Views.__dataclass_fields__})
+            return views, SpectralEstimate(*(found[name] for name in SpectralEstimate._fields))
+
+        first, last = self.sizes.strained, self.sizes.strained + self.sizes.matter
+        decoys, strained = seen("decoys", range(self.sizes.decoys)), seen("strained", range(first, last))
+        matter = {name: np.concatenate([each[~decoys["other"]], strained[name]]) for name, each in decoys.items()}
+        shape_head = fit_head(shape_inputs(inputs(decoys)[0]), decoys["other"])
+        return Heads(shape_head, fit_head(matter_inputs(*inputs(matter)), matter["other"]), check)
+
+    def scored(self, name: str, about: pd.DataFrame, images: Callable[[range], ImageSet]) -> Scored:
+        """Kept logits and measurements of series of images of particles (one row of ``about`` each)."""
+
+        def score(chunk: range) -> dict[str, np.ndarray]:
+            made = images(chunk).images
+            views = look(self.network, made, progress=name)
+            return {"logits": views.logits} | self.heads.measure(views, made)
+
+        measured = self.kept(name, range(len(about)), score)
+        rows = np.repeat(np.arange(len(about)), self.sizes.series)
+        return Scored(about.iloc[rows].reset_index(drop=True), measured.pop("logits"), measured)
+
+    def scored_split(self, store: Store, split: Split, waves: int) -> Scored:
+        """The first waves of a split, at most those there are."""
+        images = partial(split_images, store, split, partial(self.draw, self.sizes.series))
+        return self.scored(f"{split} images", store.table(split).iloc[:waves], images)
+
+    def scored_kind(self, name: str) -> Scored:
+        """Particles of a kind at drawn settings, save for what makes the kind; their labels are -1 if none of the five."""
+        kind, numbers = KINDS[name], range(self.sizes.kinds)
+
+        def images(chunk: range) -> ImageSet:
+            def settings(rng: np.random.Generator) -> list:
+                return kind.change(self.draw(self.sizes.series, rng))
+
+            waves = self.waves(name, chunk)["waves"]
+            return make_series(waves, self.design, settings, (chunk.start, 4, kind.number), kind.camera_pixels)
+
+        about = pd.DataFrame(self.waves(name, numbers)["about"], columns=["label", "size_A"])
+        return self.scored(name, about.astype({"label": int}).assign(group=numbers), images)
+
+
+def split_images(store: Store, split: Split, settings: Callable, chunk: range) -> ImageSet:
+    """Images of some waves of a split at drawn settings, series after series."""
+    waves = store.waves(split, chunk.start, chunk.stop)
+    stored = np.stack([waves.real, waves.imag], axis=1)
+    return make_series(stored, store.design, settings, (chunk.start, 5, SPLITS.index(split)))
 
 
 def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     """A store whose validation split has so many waves or the next fewer, of none of which a network knows.
 
-    They are on all films that the design leaves aside, at orientations of their own: a network and its checks were
+    They are on all films that the design leaves aside, at orientations of their own: a network and its heads were
     chosen on those of the design's validation set, and what is measured on one film alone differs from others.
 
     Raises
@@ -81,165 +286,191 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
     splits["validation"] = SplitDesign(orientations=orientations, blocks=tuple(aside))
     design = design.model_copy(update=splits | {"seed": design.seed + 2})
-    return generate(design, folder / f"calibration-{short_hash(design.model_dump_json())}.zarr", check=False)
+    return generate(design, folder / f"calibration-{cache_key('calibration', RECIPE, design=design)}.zarr", check=False)
 
 
-def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
-    """Strangers of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
-    groups = seen.images.table["group"].to_numpy()
-    shares = [
-        share_in_phase(ood_kinds.make_scene(kind, design, index).particle.positions)
-        for index in tqdm(np.unique(groups), desc=f"fringes, {kind}", unit="particle")
-    ]
-    shown = np.array(shares)[groups] > FRINGES
-    parts = {f"{kind}, fringes": shown, f"{kind}, none": ~shown}
-    return {name: seen.take(np.flatnonzero(rows)) for name, rows in parts.items() if rows.any()}
+def by_fringes(name: str, seen: Scored, design: DatasetDesign) -> dict[str, Scored]:
+    """Particles of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
+    groups = seen.about["group"].to_numpy()
+    scenes = (kind_scene(KINDS[name], design, int(index))[0] for index in np.unique(groups))
+    shown = np.array([share_in_phase(scene.particle.positions) for scene in scenes])[groups] > FRINGES
+    return {f"{name}, {part}": seen.take(rows) for part, rows in (("fringes", shown), ("none", ~shown)) if rows.any()}
 
 
-def trust_study(
-    weights: Path,
-    store: Store,
-    cache: Path,
-    folder: Path = RESULTS,
-    draw: Draw | None = None,
-    sizes: Sizes = Sizes(),  # noqa: B008
-    device: str = "cpu",
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure how far it can be trusted.
+def auroc(known: np.ndarray, other: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
+    """Area under the receiver operating characteristic with the ends of its 95 % bootstrap interval over groups.
 
-    Nothing but the reported numbers is learned from the test set and from the strangers. What is slow is kept in
-    the cache, step by step: an interrupted study goes on from there.
+    Both are scores (groups, images of each). Without ``draws`` there is no interval.
+    """
+    scores, sizes = np.concatenate([known.ravel(), other.ravel()]), np.array([len(known), len(other)])
+    truth, rng = np.repeat([0, 1], [known.size, other.size]), np.random.default_rng(seed)
 
-    Parameters
-    ----------
-    weights
-        The weights file.
-    store
-        The exit waves whose splits the network was trained on.
-    cache
-        Folder for what is kept; several networks may share it.
-    folder
-        Where ``trust_NAME_novelty`` and ``trust_NAME_coverage`` go.
-    draw
-        Gives the settings of images as the network knows them, strangers' too; by default the design's.
-    sizes
-        How much of everything.
-    device
-        Where the check's images are formed and it learns: ``cpu``, ``cuda`` or ``cuda:N``.
+    def drawn() -> float:
+        weights = [
+            np.repeat(rng.multinomial(n, np.full(n, 1 / n)), each.shape[1])
+            for n, each in zip(sizes, (known, other), strict=True)
+        ]
+        return roc_auc_score(truth, scores, sample_weight=np.concatenate(weights))
+
+    low, high = np.quantile([drawn() for _ in range(draws)], [0.025, 0.975]) if draws else (np.nan, np.nan)
+    return float(roc_auc_score(truth, scores)), float(low), float(high)
+
+
+def _judged(trust: Trust, seen: Scored, count: int) -> Judgement:
+    return judge(trust, seen.logits, seen.measured, np.arange(len(seen.about)) // count, COVERAGE)
+
+
+def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
+    """How well each score, and all together, tell each kind from the test particles, from one image and from a series.
 
     Returns
     -------
-    novelty, coverage
-        See :func:`novelty_table` and :func:`coverage_table`.
+    DataFrame
+        ``kind``, ``method``, ``images`` (1 or the series), ``auroc`` with its interval ``low`` to ``high`` (of all
+        together), the ``bar`` that is asked for, ``refused``, the share that the limit for 95 % coverage refuses, and
+        ``groups``.
     """
-    draw, series = draw or as_designed(store.design), sizes.series
-    network, card = load_weights(weights)
-    digest, asked = file_sha256(weights), store.design.model_dump_json()
-    drawn = f"{sizes}{asked}{draw(3, np.random.default_rng(0))}"
+    rows = []
+    for count in (1, series):
+        known = _judged(trust, test, count)
+        for kind, seen in tqdm(kinds.items(), desc="AUROC", unit="kind"):
+            judged, groups = _judged(trust, seen, count), len(seen.about) // series
+            for method, column in [(name, place) for place, name in enumerate(SCORES)] + [(ALL, None)]:
+                pair = [
+                    (each.ood_score if column is None else each.surprises[:, column]).reshape(-1, series // count)
+                    for each in (known, judged)
+                ]
+                refused = np.nan if column is not None else (~judged.members.any(axis=1)).mean()
+                area = auroc(*pair, draws=DRAWS if column is None else 0)
+                rows.append((kind, method, count, *area, BARS.get(kind), refused, groups))
+    columns = ["kind", "method", "images", "auroc", "low", "high", "bar", "refused", "groups"]
+    return pd.DataFrame(rows, columns=columns)
 
-    def kept_in(name: str, inputs: str, *modules: str) -> Path:
-        return cache / f"{name}-{short_hash(code_hash(*modules) + inputs)}"
 
-    shared = kept_in("waves", asked, "nanoshape_lib.trust.strained", "nanoshape_lib.trust.outlier_training")
-    own = kept_in(
-        f"{weights.stem}-{digest[:12]}",
-        drawn,
-        "nanoshape_lib.trust.outlier_training",
-        "nanoshape_lib.trust.spectral_training",
-    )
-    checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.trust.spectral_training")
+def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int) -> dict[str, np.ndarray]:
+    """Sets (G, 5) by the method in use and by plain ones, calibrated on the same particles."""
+    rng, there = np.random.default_rng(0), _judged(trust, held, count)
+    used = np.arange(0, len(held.about), count) // series % SCALING_SHARE != 0
+    truth, probabilities = held.about["label"].to_numpy()[::count][used], there.probabilities[used]
+    groups = trust.calibrations[count].groups
 
-    def seen(name: str, images: ImageSet) -> Seen:
-        views = kept(
-            own / f"{name.replace('/', ' per ')}.npz", lambda: vars(look(network, images.images, progress=name))
-        )
-        return Seen(images, Views(**views))
+    def level(scores: np.ndarray) -> float:
+        right = np.sort(scores[np.arange(len(truth)), truth])
+        return float(right[min(int(np.ceil(COVERAGE * (1 + 1 / groups) * len(right))), len(right)) - 1])
 
-    splits: tuple[tuple[Store, Split, int, int], ...] = (
-        (store, "train", sizes.known, 1),
-        (calibration_store(store.design, sizes.held, cache), "validation", sizes.held, series),
-        (store, "test", sizes.test, series),
-    )
-    known, held, test = (
-        seen(split, sample(waves, split, count, images, draw, seed))
-        for seed, (waves, split, count, images) in enumerate(splits)
-    )
+    def adaptive(p: np.ndarray) -> np.ndarray:
+        return mass_above(p) + rng.random((len(p), 1)) * p
 
-    design = store.design.model_copy(update={"seed": store.design.seed + 1})
-    kinds = {
-        kind: seen(
-            kind,
-            ood_kinds.make_images(
-                kind, *ood_kinds.make_waves(kind, design, sizes.strangers, shared), design, series, draw
-            ),
-        )
-        for kind in ood_kinds.KINDS
+    randomised = adaptive(asked.probabilities) <= level(adaptive(probabilities))
+    first = np.eye(len(Shape), dtype=bool)[asked.probabilities.argmax(axis=1)]
+    return {
+        "refusing": asked.members,
+        "least ambiguous": 1 - asked.probabilities <= level(1 - probabilities),
+        "adaptive, randomised": randomised,
+        "adaptive, never empty": randomised | first,
     }
 
-    check, check_hardware = learned_spectral_check(store.design, draw, sizes, shared, checked, device)
-    exposed = exposed_views(network, check, store.design, draw, sizes, shared, own)
-    shape_check = fit_odds(shape_values(exposed.views), exposed.kinds > 0)
-    matter_check = learned_matter_check(network, check, exposed, store.design, draw, sizes, shared, own)
-    others = weighed(network, store.design, draw, sizes, shared, own)
-    known_labels, labels = (each.images.table["label"].to_numpy(np.int64) for each in (known, held))
-    others_known = exposed.views.features[exposed.kinds == 0]
-    novelty = Novelty.fit(known.views, known_labels, others_known, shape_check, matter_check, check)
-    held, test, others = (each.measured(novelty) for each in (held, test, others))
-    unlike = others.images.table["kind"].to_numpy()
-    trust = calibrate(novelty, held.views.logits, held.values, labels, others.values, unlike, series)
-    save_trust(trust, weights)
 
-    kinds = {kind: each.measured(novelty) for kind, each in kinds.items()}
-    parted: dict[str, Seen] = {}
-    for kind, each in kinds.items():
-        parted |= {kind: each} | (by_fringes(kind, each, design) if kind in METALS else {})
-    told = novelty_table(trust, test, parted, series)
+def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
+    """How often the set for 95 % holds the true shape: on test particles, in parts of these, and under each shift.
+
+    Returns
+    -------
+    DataFrame
+        ``shift``, ``method``, ``images`` of a decision, ``coverage`` with its group-bootstrap interval ``low`` to
+        ``high``, ``size``, the mean number of shapes in sets that are not empty, ``empty``, the share of empty ones,
+        ``accuracy`` of the first choice, ``accuracy_known`` among the sets that are not empty, ``groups``.
+    """
+    rows = []
+    shifts = {"none": test} | {name: seen for name, seen in kinds.items() if (seen.about["label"] >= 0).all()}
+    for shift, seen in tqdm(shifts.items(), desc="coverage", unit="shift"):
+        for count in [each for each in SERIES if series % each == 0]:
+            about, judged = seen.about.iloc[::count].reset_index(drop=True), _judged(trust, seen, count)
+            right = judged.probabilities.argmax(axis=1) == about["label"]
+            parts = {shift: np.ones(len(about), bool)}
+            if shift == "none":
+                parts |= {f"none, {shape.title}": (about["label"] == shape).to_numpy() for shape in Shape}
+                parts |= {f"none, film {film}": (about["block"] == film).to_numpy() for film in about["block"].unique()}
+            for method, members in _sets(trust, held, judged, count, series).items():
+                covered = members[np.arange(len(about)), about["label"]]
+                for name, chosen in parts.items() if method == "refusing" else [(shift, parts[shift])]:
+                    hits = pd.DataFrame({"group": about["group"][chosen], "correct": covered[chosen]})
+                    shapes, good = members[chosen].sum(axis=1), right[chosen]
+                    filled = shapes > 0
+                    size, known = (each[filled].mean() if filled.any() else np.nan for each in (shapes, good))
+                    interval, groups = accuracy_interval(hits), hits["group"].nunique()
+                    rows.append((name, method, count, *interval, size, 1 - filled.mean(), good.mean(), known, groups))
+    columns = ["shift", "method", "images", "coverage", "low", "high", "size", "empty", "accuracy", "accuracy_known"]
+    return pd.DataFrame(rows, columns=[*columns, "groups"])
+
+
+def ood_tables(
+    trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], series: int, design: DatasetDesign
+) -> dict[str, pd.DataFrame]:
+    """Tables by name: ``ood``, see :func:`ood_table`, with metals by fringes, too, and ``coverage``."""
+    parted: dict[str, Scored] = {}
+    for name, seen in kinds.items():
+        parted |= {name: seen} | (by_fringes(name, seen, design) if name in METALS else {})
     coverage = coverage_table(trust, held, test, kinds, series)
-    logits, about = test.views.logits, test.images.table
-    origin = {
-        "weights": weights.name,
-        "weights_sha256": digest,
-        "architecture": card["architecture"],
-        "sizes": sizes._asdict(),
-        "temperature": trust.temperature,
-        "component_weights": {
-            count: dict(zip(COMPONENTS, each.rarity.weights.round(3).tolist(), strict=True))
-            for count, each in trust.calibrations.items()
-        },
-        "calibration_error_one_view": calibration_error(predictions_table(about, logits[:, 0], trust.temperature)),
-        "calibration_error_averaged": calibration_error(
-            predictions_table(about, logits.mean(axis=1), trust.temperature)
-        ),
-        "accuracy_one_view": float((logits[:, 0].argmax(axis=1) == about["label"]).mean()),
-        "accuracy_averaged": float((logits.mean(axis=1).argmax(axis=1) == about["label"]).mean()),
-        "hardware": hardware(),
-        "check_hardware": check_hardware,
-        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.studies.ood"),
+    return {"ood": ood_table(trust, test, parted, series), "coverage": coverage}
+
+
+def provenance(fitting_sizes: dict, weights: Path, temperature: float, test: Scored) -> dict:
+    """What stands behind the tables of a network."""
+    mean, label = test.logits.mean(axis=1), test.about["label"]
+    errors = {
+        name: calibration_error(predictions_table(test.about, each, temperature))
+        for name, each in (("one_view", test.logits[:, 0]), ("averaged", mean))
     }
-    for name, table in (("novelty", told), ("coverage", coverage)):
+    return {
+        "weights": weights.name,
+        "weights_sha256": file_sha256(weights),
+        "sizes": fitting_sizes,
+        "recipes": {"trust": RECIPE},
+        "temperature": temperature,
+        **{f"calibration_error_{name}": error for name, error in errors.items()},
+        "accuracy_one_view": float((test.logits[:, 0].argmax(axis=1) == label).mean()),
+        "accuracy_averaged": float((mean.argmax(axis=1) == label).mean()),
+        "hardware": hardware(),
+        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
+    }
+
+
+def ood_study(fitting: Fitting, folder: Path = RESULTS) -> dict[str, pd.DataFrame]:
+    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and its tables ``trust_NAME_ood`` and ``_coverage``.
+
+    Nothing but the reported numbers is learned from the test set and from the kinds.
+    """
+    sizes, weights = fitting.sizes, fitting.weights
+    held = fitting.scored_split(calibration_store(fitting.design, sizes.held, fitting.cache), "validation", sizes.held)
+    test = fitting.scored_split(fitting.store, "test", sizes.test)
+    labels = held.about["label"].to_numpy(np.int64)
+    trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
+    save_trust(trust, weights)
+    kinds = {name: fitting.scored_kind(name) for name in KINDS}
+    tables = ood_tables(trust, held, test, kinds, sizes.series, fitting.kinds_design)
+    counted = {"held": len(labels) // sizes.series, "test": len(test.about) // sizes.series}
+    origin = provenance(sizes._asdict() | counted, weights, trust.temperature, test)
+    for name, table in tables.items():
         save_results(f"trust_{weights.stem}_{name}", table, origin, folder)
-    return told, coverage
+    return tables
 
 
-def trust_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int]:
+def ood_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int]:
     """Calibrate the six-block network and the one trained on with ranges, each for settings like those of its training.
 
     Pixels of the second are up to 1 % longer or shorter than believed: the images it was trained with are not held to
     that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
-    ``reference_images``.
-
-    Returns
-    -------
-    finished, expected
-        Numbers of networks.
+    ``reference_images``. The numbers of networks that are finished and expected are returned.
     """
-    store = prepared_store(profile)
-    cache = GENERATED / "trust" / profile.name
-    ranged = as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))
-    draws = {"cnn6": None, "cnn6_ranges": ranged}
-    for name, draw in draws.items():
-        trust_study(weights / f"{name}.safetensors", store, cache, folder, draw, device=profile.best.device)
-    images = sample(store, "train", REFERENCES, 1, ranged, seed=3)
-    save_image_set("reference_images", images, {"profile": profile.name, "settings": "drawn from ranges"}, folder)
-    return len(draws), len(draws)
+    store, sizes, cache = prepared_store(profile), Sizes.of(profile), cache_folder() / "trust"
+    ranged = Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR))
+    ranges = {"cnn6": None, "cnn6_ranges": ranged}
+    for name, each in ranges.items():
+        ood_study(Fitting(weights / f"{name}.safetensors", store, each, sizes, cache, profile.best.device), folder)
+    count = min(REFERENCES, store.design.records("train"))
+    images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
+    table = store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"])
+    origin = {"profile": profile.name, "settings": "drawn from ranges"}
+    save_image_set("reference_images", ImageSet(images.images, table), origin, folder)
+    return len(ranges), len(ranges)
