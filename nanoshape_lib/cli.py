@@ -2,7 +2,6 @@
 
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +56,9 @@ def book(
     seed: Annotated[int, typer.Option(help="Root of every random number in the book.")] = 0,
 ) -> None:
     """Execute the notebooks that are not up to date and render the book."""
+    from nanoshape_lib.paths import require_checkout
+
+    require_checkout()
     from nanoshape_lib.book.build import build_book
 
     typer.echo(f"The book is ready: open {build_book(profile, seed)} in a browser.")
@@ -69,8 +71,10 @@ def run(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
+    from nanoshape_lib.paths import NOTEBOOKS, require_checkout
+
+    require_checkout()
     from nanoshape_lib.book.notebooks import execute, save_figures
-    from nanoshape_lib.paths import NOTEBOOKS
 
     matches = sorted(NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
     if len(matches) != 1:
@@ -183,7 +187,7 @@ def study(
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib.paths import DATA, GENERATED
+    from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
     from nanoshape_lib.studies.profiles import load_profile
     from nanoshape_lib.studies.registry import STUDIES
     from nanoshape_lib.studies.results import RESULTS
@@ -194,8 +198,8 @@ def study(
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
-    whole = profile == "paper" and seed == 0
-    folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
+    whole = profile == "paper" and seed == 0 and IN_CHECKOUT
+    folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
     weights = DATA / "weights" if whole and output is None else folder / "weights"
     finished, expected = STUDIES[name](settings, deadline, folder, weights)
     typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")
@@ -245,32 +249,23 @@ def predict(
     from nanoshape_lib.micrographs.sandbox import READER
 
     READER.start()
-    from nanoshape_lib.micrographs import analysis
+    from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse_all, predictions
     from nanoshape_lib.trust.classifier import Classifier
 
-    chosen = weights or [analysis.WEIGHTS]
+    chosen = weights or [WEIGHTS]
     classifier = Classifier(chosen, coverage)
-
-    def prepared() -> Any:
-        from nanoshape_lib.micrographs.evidence import Explainer
-
-        explainer = Explainer(classifier, match)
-        explainer.prepare()
-        return explainer
-
-    with ThreadPoolExecutor(1) as beside:
-        preparing = beside.submit(prepared)
-        analyses, refused = analysis.analyse_all(files, classifier, pixel_size, whole_field)
-    for each in analyses:
-        for note in each.micrograph.notes:
+    explainer = Explainer(classifier, match)
+    analyses, refused = analyse_all(files, classifier, pixel_size, whole_field, explainer)
+    for analysis in analyses:
+        for note in analysis.micrograph.notes:
             typer.echo(f"Note: {note}.", err=True)
     from nanoshape_lib.micrographs.report import summary, write_report
 
     about = (
         f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
     )
-    page = write_report(out, analyses, refused, about, [preparing.result().explain(each) for each in analyses])
-    typer.echo(f"{summary(analysis.predictions(analyses))}. Open {page}.")
+    page = write_report(out, analyses, refused, about)
+    typer.echo(f"{summary(predictions(analyses))}. Open {page}.")
     for error in refused:
         typer.echo(f"Error: {error}", err=True)
     if refused:

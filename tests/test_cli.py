@@ -163,7 +163,7 @@ def test_the_sheet_shows_one_image_of_each_shape_at_the_middle_defocus(tiny_desi
     ((images, table, text),) = drawn
     assert table["label"].tolist() == [0, 1, 2, 3, 4] and "defocus 10 Å" in text
     octahedron = exit_wave(make_record(tiny_design, "train", 3).scene, tiny_design.microscope, "fast")
-    own = focal_series(octahedron, np.array([10.0]), tiny_design.microscope, tiny_design.detector)[0]
+    own = focal_series(octahedron, np.array([10.0]), tiny_design.microscope, tiny_design.camera)[0]
     alike = [np.corrcoef(own.ravel(), image.ravel())[0, 1] for image in images]
     assert np.argmax(alike) == 3 and alike[3] > 0.4, alike
     pixels = matplotlib.image.imread(tmp_path / "sheet.png")

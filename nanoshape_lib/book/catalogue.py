@@ -16,7 +16,7 @@ from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBO
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_modes, intensity_pixels
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.widgets.knobs import KNOBS
 
 # Atoms nearer to a facet than this share of the distance of neighbours are its outermost layer.
@@ -78,7 +78,7 @@ def catalogue(waves: Iterable[StoredWave]) -> dict[str, Any]:
         modes (m, 129) of each focal spread [Å]; ``mtf``: what no knob sets; ``knobs``; ``gold``: distance of neighbours
         and of {111} planes [Å]; ``shapes``: name, colour and sector corners; ``waves``: all but the bytes.
     """
-    microscope, detector = Microscope(), Detector()
+    microscope, camera = Microscope(), Camera()
     knob = KNOBS["focal_spread_A"]
     modes = {
         f"{spread:g}": focal_modes(microscope.model_copy(update={"focal_spread_A": spread})).round(DIGITS).tolist()
@@ -90,11 +90,11 @@ def catalogue(waves: Iterable[StoredWave]) -> dict[str, Any]:
             "wavelength_A": microscope.wavelength_A,
             "aperture_per_A": microscope.aperture_per_A,
             "wave_pixels": wave_pixels(microscope),
-            "intensity_pixels": intensity_pixels(microscope, detector),
-            "camera_pixels": detector.pixels,
+            "intensity_pixels": intensity_pixels(microscope, camera),
+            "camera_pixels": camera.pixels,
             "modes": modes,
         },
-        "mtf": {"c1": detector.mtf_c1, "c3": detector.mtf_c3},
+        "mtf": {"c1": camera.mtf_c1, "c3": camera.mtf_c3},
         "knobs": knobs(),
         "gold": {"neighbours_A": GOLD_NEIGHBOUR_DISTANCE_A, "planes_111_A": GOLD_LATTICE_CONSTANT_A / np.sqrt(3)},
         "shapes": [

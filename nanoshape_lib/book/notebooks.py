@@ -17,9 +17,8 @@ from papermill.exceptions import PapermillExecutionError
 from nanoshape_lib.datasets.fingerprint import files_hash, source_files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.style import FILES
-from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT
+from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT
 
-PROFILES = NOTEBOOKS / "profiles"
 _EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
 

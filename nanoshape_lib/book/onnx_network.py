@@ -61,7 +61,7 @@ def network_asset(folder: Path, weights: Path = WEIGHTS) -> None:
 
 def seen(design: DatasetDesign) -> dict[str, tuple[float, float]]:
     """Least and greatest value of the defocus and of every knob of the instrument in a data set."""
-    known = design.microscope.model_dump() | design.detector.model_dump()
+    known = design.microscope.model_dump() | design.camera.model_dump()
     values = {knob.name: (known[knob.field] / knob.scale,) * 2 for knob in KNOBS.values() if knob.field}
     return values | {"defocus_A": (min(design.defoci_A), max(design.defoci_A))}
 

@@ -13,7 +13,7 @@ from nanoshape_lib.book.stored_waves import StoredWave, unpack
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.widgets.drawing import images_with_outputs, signed
 
 DEFOCI_A = (-280.0, -200.0, -120.0, -40.0, 40.0, 120.0, 200.0, 280.0)
@@ -35,7 +35,7 @@ def draw_twin(wave: StoredWave, path: Path) -> None:
     microscope = Microscope()
     model, card = load_weights(WEIGHTS)
     seen = unpack(wave.data, microscope, wave_pixels(microscope))
-    images = focal_series(seen, np.array(DEFOCI_A), microscope, Detector())
+    images = focal_series(seen, np.array(DEFOCI_A), microscope, Camera())
     with torch.inference_mode():
         logits = model(standardise(torch.as_tensor(images))[:, None]).numpy()
     outputs = softmax(logits / card["temperature"], axis=1)

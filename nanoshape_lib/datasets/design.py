@@ -11,7 +11,7 @@ from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
 from nanoshape_lib.simulation.exit_waves import FIDELITIES
 from nanoshape_lib.simulation.film import BLOCKS
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -44,7 +44,7 @@ class DatasetDesign(BaseModel):
     fidelity: str = "standard"
     beam: Literal["film first", "particle first"] = "film first"
     microscope: Microscope = Microscope()
-    detector: Detector = Detector()
+    camera: Camera = Camera()
     max_shift_A: float = Field(6.0, ge=0.0)
 
     @model_validator(mode="after")
@@ -56,9 +56,9 @@ class DatasetDesign(BaseModel):
             raise ValueError(f"blocks are {blocks}, but each of 0 to {BLOCKS - 1} may serve one split only")
         if not self.sizes_A or not self.defoci_A:
             raise ValueError("sizes_A and defoci_A must each hold at least one value")
-        if not math.isclose(self.detector.field_A, FIELD_A):
+        if not math.isclose(self.camera.field_A, FIELD_A):
             raise ValueError(
-                f"detector.pixels x pixel_size_A is {self.detector.field_A:g} Å, but must be {FIELD_A:g} Å, the field"
+                f"camera.pixels x pixel_size_A is {self.camera.field_A:g} Å, but must be {FIELD_A:g} Å, the field"
             )
         for shape in shapes.Shape:
             for size_A in self.sizes_A:

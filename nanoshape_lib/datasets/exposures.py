@@ -9,7 +9,7 @@ from torch import Tensor
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.simulation.optics import Detector
+from nanoshape_lib.simulation.optics import Camera
 from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, form_at
 
 Draw = Callable[[int, np.random.Generator], list[Setting]]
@@ -31,9 +31,9 @@ def as_ranged(ranges: Ranges) -> Draw:
     return lambda images, rng: [ranges.draw(rng) for _ in range(images)]
 
 
-def camera(detector: Detector, pixels: int) -> Detector:
+def camera(camera: Camera, pixels: int) -> Camera:
     """The same camera with so many pixels across the field of 128 Å."""
-    return Detector.model_validate(detector.model_dump() | {"pixels": pixels, "pixel_size_A": FIELD_A / pixels})
+    return Camera.model_validate(camera.model_dump() | {"pixels": pixels, "pixel_size_A": FIELD_A / pixels})
 
 
 def framed(images: Tensor, pixels: int) -> Tensor:
@@ -70,5 +70,5 @@ def expose(
     """
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     waves = torch.as_tensor(wave, device=device).expand(len(settings), -1, -1)
-    images = form_at(waves, settings, design.microscope, camera(design.detector, pixels), generator)
-    return standardise(framed(images, design.detector.pixels)).half().cpu()
+    images = form_at(waves, settings, design.microscope, camera(design.camera, pixels), generator)
+    return standardise(framed(images, design.camera.pixels)).half().cpu()

@@ -150,7 +150,7 @@ def _form(
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
         defoci, angles = draw(generator)
         wave = torch.as_tensor(store.waves(split, index, index + 1)).expand(len(defoci), -1, -1)
-        images = form_images(wave, defoci, design.microscope, design.detector, generator, angles)
+        images = form_images(wave, defoci, design.microscope, design.camera, generator, angles)
         return standardise(images).half(), defoci, images.std(dim=(1, 2)) / images.mean(dim=(1, 2))
 
     formed = on_all_cores(one, range(count), f"{split} images")

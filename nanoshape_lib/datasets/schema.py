@@ -12,7 +12,7 @@ import numpy as np
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CHUNK = 10
 Chunk = tuple[Split, int, int]
 ROOT = "zarr.json"

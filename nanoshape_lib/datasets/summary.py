@@ -85,7 +85,7 @@ def sheet(store: Store) -> Figure:
             index = next((index for index in every if index not in missing), None)
             if index is not None:
                 wave = store.waves("train", index, index + 1)[0]
-                images.append(focal_series(wave, np.array([defocus_A]), design.microscope, design.detector, index)[0])
+                images.append(focal_series(wave, np.array([defocus_A]), design.microscope, design.camera, index)[0])
                 rows.append((int(shape), design.sizes_A[column]))
     if not images:
         raise NanoshapeError(f"{store.path} holds no training wave yet; simulate its design first")

@@ -16,7 +16,7 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.film import Scene
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 CARBON_COLOUR = "#5b5b5b"
 GENERAL, ZONE_AXIS, THIRD = "#4b2991", "#c0392b", "#00796b"
@@ -139,17 +139,17 @@ def coherence_comparison(images: Mapping[str, np.ndarray], defocus_A: float) -> 
 
 
 @styled
-def camera(images: Mapping[str, np.ndarray], detector: Detector) -> Figure:
+def camera(images: Mapping[str, np.ndarray], camera: Camera) -> Figure:
     """One image at several doses, each in its own grey scale, and the camera's modulation transfer."""
     fig, axes = plt.subplots(1, len(images) + 1, figsize=(7.2, 2.2), width_ratios=[*[1] * len(images), 1.25])
     for ax, (name, image) in zip(axes, images.items(), strict=False):
         show_image(ax, image)
         ax.set_title(name, fontsize=9)
-    q = torch.linspace(0, 0.5 / detector.pixel_size_A, 200)
-    pixel = torch.sinc(q * detector.pixel_size_A)
+    q = torch.linspace(0, 0.5 / camera.pixel_size_A, 200)
+    pixel = torch.sinc(q * camera.pixel_size_A)
     ax = axes[-1]
-    ax.plot(q, mtf(detector, q), color=GENERAL, ls="--", label="scintillator")
-    ax.plot(q, mtf(detector, q) * pixel, color=GENERAL, label="and pixel")
+    ax.plot(q, mtf(camera, q), color=GENERAL, ls="--", label="scintillator")
+    ax.plot(q, mtf(camera, q) * pixel, color=GENERAL, label="and pixel")
     ax.set(xlabel="frequency (1/Å)", ylim=(0, 1.05), xlim=(0, float(q[-1])))
     ax.set_title("modulation transfer", fontsize=9)
     ax.legend(fontsize=7.5, frameon=False)

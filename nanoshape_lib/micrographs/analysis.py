@@ -1,10 +1,12 @@
-"""From a microscope's file to the shapes of its particles: read, clean, find, cut out, classify."""
+"""From a microscope's file to the shapes of its particles: read, clean, find, crop, classify, explain."""
 
+import copy
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,19 +14,56 @@ import torch
 from tqdm import tqdm
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.cleaning import clean
+from nanoshape_lib.micrographs.cleaning import Cleaned, clean
 from nanoshape_lib.micrographs.consensus import consensus, sentences
 from nanoshape_lib.micrographs.cropping import crop
 from nanoshape_lib.micrographs.detection import COLUMNS, check, find
-from nanoshape_lib.micrographs.pixel_size import settle
+from nanoshape_lib.micrographs.pixel_size import PixelSize, settle
 from nanoshape_lib.micrographs.reading import Micrograph, load
 from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.networks.models import IMAGE_PIXELS
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.trust.classifier import Classifier
+from nanoshape_lib.studies.results import load_examples
+from nanoshape_lib.trust.classifier import CLASSES, Classifier
+
+if TYPE_CHECKING:
+    from nanoshape_lib.micrographs.template_matching import Match
+    from nanoshape_lib.networks.explanation import Neighbours
 
 WEIGHTS = DATA / "weights" / "cnn6_ranges.safetensors"
-"""The six-block network trained on with ranges of the microscope's settings."""
+"""The six-block network that was trained on with ranges of the microscope's settings."""
+REFERENCE = "reference_images"
+"""Shipped images of training particles, equally many of each shape, at settings drawn from ranges."""
+NEAREST = 2
+
+
+class Similar(NamedTuple):
+    """A simulated image (128, 128), the cosine between its features and a particle's, its size and defocus [Å]."""
+
+    image: np.ndarray
+    similarity: float
+    size_A: float
+    defocus_A: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why each of the G particles of an analysis has the shape that is most probable.
+
+    Attributes
+    ----------
+    saliency
+        Grad-CAM (G, 128, 128) in the first image of each particle, by the first network.
+    similar
+        For each particle, the simulated images of that shape whose features are most like its own.
+    matches
+        For each particle, the simulation of that shape that fits its first image best; empty if not asked for.
+    """
+
+    saliency: np.ndarray
+    similar: list[list[Similar]]
+    matches: "list[Match]"
 
 
 @dataclass(frozen=True)
@@ -35,6 +74,8 @@ class Analysis:
     ----------
     micrograph
         The cleaned images, their pixel size and all warnings.
+    ring
+        The pixel size that the lattice of gold gives, None if no rings are seen.
     boxes
         Every particle found, as :func:`nanoshape_lib.micrographs.detection.find` gives them.
     crops
@@ -43,35 +84,84 @@ class Analysis:
         One row for each of the G particles that the edge does not cut: ``particle`` (from 1), ``row`` and ``column``
         of its centre [pixels], ``diameter_A``, and the columns of
         :meth:`nanoshape_lib.trust.classifier.Classifier.classify` from ``images`` on.
+    explanation
+        Of the same particles, if it was asked for.
     """
 
     micrograph: Micrograph
     boxes: pd.DataFrame
     crops: np.ndarray
     table: pd.DataFrame
+    ring: PixelSize | None = None
+    explanation: Explanation | None = None
 
 
-def analyse(
-    path: str | os.PathLike[str],
-    classifier: Classifier,
-    pixel_size_A: float | None = None,
-    whole_field: bool = False,
-) -> Analysis:
-    """Find the particles of a file and classify each.
-
-    Several images in a file are taken for a focal series of one field: particles are found in the mean of the
-    images, and what the network says of a particle is averaged over them.
+class Explainer:
+    """Explains why particles have their names; it looks at the reference images in the background from the start.
 
     Parameters
     ----------
-    path
-        A file that :func:`nanoshape_lib.micrographs.reading.load` reads.
+    classifier
+        What named them.
+    match
+        Whether to look for the simulations that fit best. The first search of a shape computes its simulations,
+        about a minute.
+    """
+
+    def __init__(self, classifier: Classifier, match: bool = False):
+        # Of its own: hooks are put into a network, and the classifier may be at work in another thread.
+        self._network, self._match = copy.deepcopy(classifier.networks[0]), match
+        self._neighbours = ThreadPoolExecutor(1).submit(self._look)
+
+    def _look(self) -> "Neighbours":
+        from nanoshape_lib.networks.explanation import Neighbours  # a second that classifying does not need
+
+        return Neighbours(self._network, load_examples(REFERENCE))
+
+    def explain(self, crops: np.ndarray, labels: np.ndarray) -> Explanation:
+        """The explanation of particles (G, N, 128, 128) with these labels (G,)."""
+        from nanoshape_lib.micrographs.template_matching import best_match
+        from nanoshape_lib.networks.explanation import grad_cam
+
+        if not len(labels):
+            return Explanation(np.empty((0, IMAGE_PIXELS, IMAGE_PIXELS)), [], [])
+        first = crops[:, 0]
+        images = torch.as_tensor(first)
+        neighbours = self._neighbours.result()
+        found, reference = neighbours.find(images, labels, NEAREST), neighbours.reference
+        similar: list[list[Similar]] = [[] for _ in labels]
+        for place, row, *about in found[["image", "row", "similarity", "size_A", "defocus_A"]].to_numpy().tolist():
+            similar[int(place)].append(Similar(reference.images[int(row)].float().numpy(), *about))
+        pairs = list(zip(first, labels.tolist(), strict=True)) if self._match else []
+        asked = tqdm(pairs, desc="best matches", unit="particle", disable=not pairs)
+        matches = [best_match(image, Shape(label)) for image, label in asked]
+        return Explanation(grad_cam(self._network, images, labels), similar, matches)
+
+
+def analyse(
+    source: str | os.PathLike[str] | Micrograph,
+    classifier: Classifier,
+    pixel_size_A: float | None = None,
+    whole_field: bool = False,
+    explainer: Explainer | None = None,
+) -> Analysis:
+    """Find the particles of a file or a micrograph, and classify each.
+
+    Several images are taken for a focal series of one field: particles are found in the mean of the images, and what
+    the network says of a particle is averaged over them.
+
+    Parameters
+    ----------
+    source
+        A file that :func:`nanoshape_lib.micrographs.reading.load` reads, or what it returns.
     classifier
         One network or several, with their calibrations.
     pixel_size_A
         Side of a pixel [Å], if the file does not say it or is wrong.
     whole_field
         Take the middle of the image for one particle, and look for no others.
+    explainer
+        Explains the names, if they are to be explained.
 
     Returns
     -------
@@ -83,36 +173,36 @@ def analyse(
     NanoshapeError
         If the file cannot be read, its pixel size is neither known nor measurable, or above 1.25 Å.
     """
-    loaded = load(path, pixel_size_A)
+    loaded = source if isinstance(source, Micrograph) else load(source, pixel_size_A)
     cleaned = [clean(image) for image in loaded.images]
     notes = loaded.notes + tuple(_cleaning_notes(cleaned))
     micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
-    images, pixel_A = micrograph.images, micrograph.pixel_size_A
+    images, pixel_A, name = micrograph.images, micrograph.pixel_size_A, display(micrograph.path)
     assert pixel_A is not None
     mean = images.mean(axis=0) if len(images) > 1 else images[0]
     check(mean, pixel_A)
     boxes = _middle(mean, pixel_A) if whole_field else find(mean, pixel_A)
-    notes = tuple(_finding_notes(display(path), len(images), boxes))
-    micrograph = replace(micrograph, notes=micrograph.notes + notes)
+    micrograph = replace(micrograph, notes=(*micrograph.notes, *_finding_notes(name, len(images), boxes)))
     usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
-    if usable.empty:
-        return Analysis(micrograph, boxes, np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame())
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
-        crops = np.stack(list(found))
-    groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
-    said = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups)
-    table = said.rename(columns={"group": "particle"})
-    for place, name in enumerate(("row", "column", "diameter_A"), 1):
-        table.insert(place, name, usable[name])
-    doubts = sentences(consensus(table, pixel_A, ring), pixel_A, display(path))
-    micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
-    return Analysis(micrograph, boxes, crops, table)
+    crops, table = np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame()
+    if len(usable):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            each = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
+            crops = np.stack(list(each))
+        groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
+        table = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups).rename(columns={"group": "particle"})
+        for place, column in enumerate(("row", "column", "diameter_A"), 1):
+            table.insert(place, column, usable[column])
+        doubts = sentences(consensus(table, pixel_A, ring), pixel_A, name)
+        micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
+    labels = table[CLASSES].to_numpy().argmax(axis=1) if len(table) else np.empty(0, int)
+    explanation = explainer.explain(crops, labels) if explainer else None
+    return Analysis(micrograph, boxes, crops, table, ring, explanation)
 
 
-def _cleaning_notes(cleaned: Sequence) -> list[str]:
+def _cleaning_notes(cleaned: Sequence[Cleaned]) -> list[str]:
     """What cleaning changed, if it is worth a word."""
-    bright, dark = (sum(getattr(each, name) for each in cleaned) for name in ("bright", "dark"))
+    bright, dark = sum(each.bright for each in cleaned), sum(each.dark for each in cleaned)
     slope = max(each.slope for each in cleaned)
     notes = [f"{bright} bright and {dark} dark pixels were replaced"] if bright + dark else []
     return notes + ([f"the brightness, which changed by {100 * slope:.0f} %, was made even"] if slope >= 0.02 else [])
@@ -144,8 +234,9 @@ def analyse_all(
     classifier: Classifier,
     pixel_size_A: float | None = None,
     whole_field: bool = False,
+    explainer: Explainer | None = None,
 ) -> tuple[list[Analysis], list[NanoshapeError]]:
-    """Every file that can be analysed, and for each other one the sentence that says why not.
+    """Every file that can be analysed, and for each other one the sentence that says why not; see :func:`analyse`.
 
     Raises
     ------
@@ -157,7 +248,7 @@ def analyse_all(
     analyses, refused = [], []
     for path in tqdm(paths, desc="files", unit="file", disable=len(paths) == 1):
         try:
-            analyses.append(analyse(path, classifier, pixel_size_A, whole_field))
+            analyses.append(analyse(path, classifier, pixel_size_A, whole_field, explainer))
         except NanoshapeError as error:
             text = str(error)
             refused.append(error if display(path) in text else NanoshapeError(f"{display(path)}: {text}"))
@@ -165,13 +256,19 @@ def analyse_all(
 
 
 def predictions(analyses: Sequence[Analysis]) -> pd.DataFrame:
-    """The tables of several files as one, with columns ``file``, ``pixel_size_A`` and its ``source``."""
+    """The tables of several analyses as one, with columns ``file``, ``pixel_size_A`` and its ``source``.
+
+    Where best matches were asked for, the columns ``match_ncc``, ``match_defocus_A`` and ``match_size_A`` follow.
+    """
     tables = []
     for analysis in analyses:
-        about = analysis.micrograph
-        table = analysis.table.copy()
+        about, table = analysis.micrograph, analysis.table.copy()
         table.insert(0, "file", Path(about.path).name)
         table.insert(1, "pixel_size_A", about.pixel_size_A)
         table.insert(2, "pixel_size_source", about.source)
+        for name in ("ncc", "defocus_A", "size_A"):
+            matches = analysis.explanation.matches if analysis.explanation else []
+            if matches:
+                table[f"match_{name}"] = [getattr(match, name) for match in matches]
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -12,7 +12,7 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.detection import check
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.simulation.imaging import mtf, standardise
-from nanoshape_lib.simulation.optics import Detector
+from nanoshape_lib.simulation.optics import Camera
 
 # The networks know particles up to 6 Å from the middle along each axis; a little more covers the error of a centre.
 LARGEST_SHIFT_A = 8.0
@@ -26,7 +26,7 @@ def crop(
     box: Any,
     pixel_size_A: float,
     boxes: pd.DataFrame | None = None,
-    camera: Detector | None = None,
+    camera: Camera | None = None,
 ) -> np.ndarray:
     """One particle as the networks take it: 128 x 128 pixels of 1.0 Å, standardised.
 
@@ -53,7 +53,7 @@ def crop(
         The whole table, to know the other particles; the box itself may be among them.
     camera
         The camera that took the image, if known; its transfer function is then exchanged for that of
-        ``Detector()``, with which the networks are trained.
+        ``Camera()``, with which the networks are trained.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def crop(
     q = np.fft.fftfreq(pixels, pixel_size_A)
     if camera is not None:
         frequency = torch.as_tensor(np.hypot(q[:, None], q))
-        spectrum *= (mtf(Detector(), frequency) / mtf(camera, frequency)).numpy()
+        spectrum *= (mtf(Camera(), frequency) / mtf(camera, frequency)).numpy()
     weight = np.sinc(q) / np.sinc(q * pixel_size_A)
     places = np.arange(IMAGE_PIXELS) - (IMAGE_PIXELS - 1) / 2
     rows, columns = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.formats import FORMATS, check_start
@@ -36,6 +37,8 @@ class Micrograph:
         The file, as it was given and as it can stand in a sentence.
     notes
         Warnings, one sentence each.
+    truth
+        Of a simulated one, the table of :func:`nanoshape_lib.simulation.field.place`.
     """
 
     images: np.ndarray
@@ -43,6 +46,7 @@ class Micrograph:
     source: Source | None
     path: str
     notes: tuple[str, ...] = ()
+    truth: pd.DataFrame | None = None
 
 
 def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.micrographs import overview
-from nanoshape_lib.micrographs.analysis import Analysis, predictions
-from nanoshape_lib.micrographs.evidence import Evidence
+from nanoshape_lib.micrographs.analysis import Analysis, Explanation, predictions
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.trust.classifier import CLASSES
 from nanoshape_lib.widgets.live import embedded, enlarged, picture
@@ -43,7 +42,6 @@ def write_report(
     analyses: Sequence[Analysis],
     refused: Sequence[NanoshapeError],
     about: str,
-    evidence: Sequence[Evidence],
 ) -> Path:
     """Write ``predictions.csv`` and ``index.html`` into a folder.
 
@@ -52,42 +50,36 @@ def write_report(
     folder
         Where to; it is made if need be, and files of these names are replaced.
     analyses, refused
-        Of :func:`nanoshape_lib.micrographs.analysis.analyse_all`.
+        Of :func:`nanoshape_lib.micrographs.analysis.analyse_all`, all explained.
     about
         Which network, which coverage.
-    evidence
-        For each analysis; all with best matches, or all without.
 
     Returns
     -------
     Path
         The page.
     """
-    files, table = Files(folder), predictions(analyses)
+    files = Files(folder)
     parts = [f"<p>{escape(about)}</p>"]
     if refused:
         rows = "".join(f'<li class="refused">{escape(str(error))}</li>' for error in refused)
         parts.append(f"<h2>Files that could not be used</h2><ul>{rows}</ul>")
-    parts += [section(analysis, why) for analysis, why in zip(analyses, evidence, strict=True)]
+    parts += [section(analysis) for analysis in analyses]
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Shapes of nanoparticles</title>'
         f"<style>{PAGE_STYLE}{STYLE}</style><body><main><h1>Shapes of nanoparticles</h1>{''.join(parts)}</main>"
         "</body></html>"
     )
-    matches = [match for why in evidence for match in why.matches]
-    if matches:
-        for name in ("ncc", "defocus_A", "size_A"):
-            table[f"match_{name}"] = [getattr(match, name) for match in matches]
-    files.write(TABLE, table.to_csv(index=False).encode())
+    files.write(TABLE, predictions(analyses).to_csv(index=False).encode())
     files.write(PAGE, page.encode())
     return Path(folder) / PAGE
 
 
-def section(analysis: Analysis, why: Evidence) -> str:
-    """HTML about one file: warnings, the whole image, a row for each particle."""
-    micrograph, table = analysis.micrograph, analysis.table
-    assert micrograph.pixel_size_A is not None
+def section(analysis: Analysis) -> str:
+    """HTML about one file that was explained: warnings, the whole image, a row for each particle."""
+    micrograph, table, why = analysis.micrograph, analysis.table, analysis.explanation
+    assert micrograph.pixel_size_A is not None and why is not None
     name = Path(micrograph.path).name
     words = f"{len(table)} particles, pixels of {micrograph.pixel_size_A:.4g} Å (from the {micrograph.source})"
     notes = "".join(f'<p class="note">Note: {escape(note)}.</p>' for note in micrograph.notes)
@@ -95,16 +87,8 @@ def section(analysis: Analysis, why: Evidence) -> str:
     parts = [f"<h2>{escape(name)}</h2><p>{words}</p>{notes}", _figure(figure, f"{name} with {words}")]
     if len(table):
         best = ["best match"] if why.matches else []
-        heads = [
-            "",
-            "in the image",
-            "evidence",
-            "most alike in training",
-            "second most alike",
-            *best,
-            "shape",
-            "probabilities",
-        ]
+        seen = ["", "in the image", "saliency", "most similar simulation", "second most similar"]
+        heads = [*seen, *best, "shape", "probabilities"]
         head = "".join(f'<th scope="col">{each}</th>' for each in heads)
         rows = [_row(row, analysis.crops[place, 0], why, place) for place, row in enumerate(table.to_dict("records"))]
         body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -114,9 +98,9 @@ def section(analysis: Analysis, why: Evidence) -> str:
     return f'<div class="nanoshape-report">{"".join(parts)}</div>'
 
 
-def _row(row: dict, image: np.ndarray, why: Evidence, place: int) -> str:
+def _row(row: dict, image: np.ndarray, why: Explanation, place: int) -> str:
     """One particle."""
-    grey, weights = _grey(image), why.maps[place]
+    grey, weights = _grey(image), why.saliency[place]
     heat = (255 * colormaps["magma"](weights)[..., :3]).astype(np.uint8)
     share = 0.55 * weights[..., None]
     laid = ((1 - share) * grey[..., None] + share * heat).astype(np.uint8)
@@ -126,9 +110,9 @@ def _row(row: dict, image: np.ndarray, why: Evidence, place: int) -> str:
         _picture(
             _grey(each.image),
             f"simulated {shape} that is like particle {number} to the network",
-            f"likeness {each.similarity:.2f}, {each.size_A:.0f} Å, defocus {each.defocus_A:.0f} Å",
+            f"similarity {each.similarity:.2f}, {each.size_A:.0f} Å, defocus {each.defocus_A:.0f} Å",
         )
-        for each in why.alike[place]
+        for each in why.similar[place]
     ]
     for match in why.matches[place : place + 1]:
         below = f"correlation {match.ncc:.2f}, {match.size_A:.0f} Å, defocus {match.defocus_A:.0f} Å"
@@ -136,9 +120,9 @@ def _row(row: dict, image: np.ndarray, why: Evidence, place: int) -> str:
     if row["known"]:
         answer = f"<strong>{shape}</strong><br>set: {escape(row['set'])}"
     else:
-        answer = f'<span class="refused">I do not know.</span> {escape(row["reason"])} First choice: {shape}.'
+        answer = f'<span class="refused">Not known.</span> {escape(row["reason"])} First choice: {shape}.'
     where = f"row {row['row']:.0f}, column {row['column']:.0f}, {row['diameter_A']:.0f} Å wide"
-    cells.append(f"{answer}<br><small>{where}; strangeness {row['ood_score']:.1f}</small>")
+    cells.append(f"{answer}<br><small>{where}; OOD score {row['ood_score']:.1f}</small>")
     order = np.argsort([-row[name] for name in CLASSES])
     shares = "".join(f"<li>{Shape(int(i)).title} {100 * row[CLASSES[i]]:.1f} %</li>" for i in order)
     cells.append(f"<ul>{shares}</ul>")

@@ -1,22 +1,32 @@
-"""The best matching simulation of a particle: orientation, in-plane turn, size and defocus, with its correlation."""
+"""Template matching: the simulation of a particle that fits an image best, with its correlation.
+
+Templates are simulated particles along directions that fill the fundamental sector of their shape.
+"""
 
 import math
+import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import fft
 from threadpoolctl import ThreadpoolController
+from tqdm import tqdm
 
+from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.templates import ANGLES, STEP_DEG, Library, library, signature, simulate
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.simulation.imaging import intensity_spectrum, record, standardise, turn
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.paths import GENERATED
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import deposit
+from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, record, standardise, turn
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 _THREADS = ThreadpoolController()
 CANDIDATES = 16
@@ -29,6 +39,143 @@ SIZE_RANGE_A = (35.0, 85.0)
 LARGEST_SHIFT_A = 14.0
 COLLAR_A = 6.0
 HIGH_PASS_PER_A = 0.03
+SPACING_DEG = 3.0
+SIZES_A = (48.0, 66.0)
+DEFOCI_A = (-120.0, -60.0, 0.0, 60.0, 120.0)
+RADII_PER_A = np.linspace(0.10, 0.49, 40)
+ANGLES = 120
+STEP_DEG = 180 / ANGLES
+FIDELITY = "fast"
+
+
+class Library(NamedTuple):
+    """Waves of one shape along some directions.
+
+    ``sizes_A`` (S,), ``rotations`` (M, 3, 3), ``waves`` (S, M, 2, n, n) with real and imaginary part, and
+    ``signatures`` (S, M, defoci, radii, angles) of their images; see `signature`.
+    """
+
+    sizes_A: np.ndarray
+    rotations: np.ndarray
+    waves: np.ndarray
+    signatures: np.ndarray
+
+
+@lru_cache
+def directions(shape: Shape, spacing_deg: float = SPACING_DEG) -> np.ndarray:
+    """Beam directions (M, 3) in the shape's fundamental sector that leave none farther than this from all of them.
+
+    Starting from the sector's corners, the direction farthest from those chosen is added until none is too far.
+    """
+    count = 40_000
+    z = 1 - (2 * np.arange(count) + 1) / count
+    turn = np.pi * (1 + 5**0.5) * np.arange(count)
+    sphere = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
+    inside = np.unique(np.round(orientation.reduce(sphere, shape), 9), axis=0)
+    chosen = list(orientation.sector_corners(shape).values())
+    nearest = (inside @ np.transpose(chosen)).max(axis=1)
+    while nearest.min() < math.cos(math.radians(spacing_deg)):
+        chosen.append(inside[np.argmin(nearest)])
+        nearest = np.maximum(nearest, inside @ chosen[-1])
+    return np.array(chosen)
+
+
+def _upright(direction: np.ndarray) -> np.ndarray:
+    """A rotation (3, 3) that turns a direction of the particle's frame into the beam."""
+    helper = np.eye(3)[np.argmin(np.abs(direction))]
+    x = np.cross(helper, direction)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(direction, x), direction])
+
+
+def simulate(shape: Shape, size_A: float, rotation: np.ndarray, microscope: Microscope) -> np.ndarray:
+    """Exit wave (n, n), complex64, of a particle in vacuum, turned by a rotation (3, 3), its atoms displaced."""
+    particle = shapes.build(shape, size_A)
+    particle.positions = particle.positions @ rotation.T
+    return exit_wave(deposit(shake(particle, np.random.default_rng(0)), None), microscope, FIDELITY)
+
+
+def signature(image: np.ndarray) -> np.ndarray:
+    """What of an image's spectrum tells the orientation: amplitudes (radii, angles) above their mean at each radius.
+
+    Rows are 40 spatial frequencies from 0.10 to 0.49 1/Å, columns 120 directions over half a turn.
+    It does not change with shifts, and turning the image rolls its columns.
+    """
+    n = len(image)
+    axis = np.arange(n) - (n - 1) / 2
+    away = np.hypot(axis[:, None], axis) / (n / 2)
+    window = np.where(away < 1, np.cos(np.pi / 2 * np.minimum(away, 1)) ** 2, 0)
+    padded = 2 * n
+    amplitudes = np.sqrt(np.abs(np.fft.fft2((image - image.mean()) * window, s=(padded, padded))))
+    theta = np.radians(STEP_DEG * np.arange(ANGLES))
+    rows, columns = (RADII_PER_A[:, None] * part * padded for part in (np.cos(theta), np.sin(theta)))
+    low, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    down, right = rows - low, columns - left
+    polar = sum(
+        weight * amplitudes[(low + i) % padded, (left + j) % padded]
+        for i, j, weight in (
+            (0, 0, (1 - down) * (1 - right)),
+            (1, 0, down * (1 - right)),
+            (0, 1, (1 - down) * right),
+            (1, 1, down * right),
+        )
+    )
+    polar = polar - polar.mean(axis=1, keepdims=True)
+    return polar / max(float(np.linalg.norm(polar)), 1e-12)
+
+
+@lru_cache(maxsize=len(Shape))
+def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0) -> Library:
+    """Waves of one shape along `directions` at two sizes, and the signatures of their images.
+
+    They are computed once, for an energy and an aperture, and kept in ``data/generated`` under the hash of
+    the code that made them; other settings of the microscope act on the images only.
+
+    Parameters
+    ----------
+    shape
+        The shape.
+    energy_eV, aperture_mrad
+        Beam energy [eV] and aperture [mrad].
+
+    Returns
+    -------
+    Library
+        Read from files when it is used.
+    """
+    code = code_hash("nanoshape_lib.micrographs.template_matching")[:12]
+    folder = GENERATED / f"templates-{code}" / f"{shape.name.lower()}-{energy_eV / 1e3:g}kV-{aperture_mrad:g}mrad"
+    if not folder.exists():
+        made = _make(shape, Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad))
+        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
+        partial.mkdir(parents=True)
+        for name, values in made._asdict().items():
+            np.save(partial / f"{name}.npy", values)
+        with suppress(OSError):  # another process may have been faster
+            partial.replace(folder)
+    return Library(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Library._fields))
+
+
+def _make(shape: Shape, microscope: Microscope) -> Library:
+    """Compute a library: one wave a direction and size, and its images at some defoci."""
+    known = [size_A for size_A, _ in shapes.available_sizes(shape)]
+    sizes_A = [min(known, key=lambda size_A: abs(size_A - wanted)) for wanted in SIZES_A]
+    turned = np.array([_upright(direction) for direction in directions(shape)])
+    camera, defoci = Camera(dose_e_A2=None), torch.tensor(DEFOCI_A)
+    jobs = [(size_A, rotation) for size_A in sizes_A for rotation in turned]
+    waves, marks = [], []
+    for size_A, rotation in tqdm(jobs, desc=f"{shape.title} templates", unit="wave"):
+        wave = simulate(shape, size_A, rotation, microscope)
+        images = form_images(torch.as_tensor(wave).expand(len(defoci), -1, -1), defoci, microscope, camera)
+        marks.append(np.array([signature(image) for image in images.numpy()], np.float16))
+        waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
+    grid = (len(sizes_A), len(turned))
+    return Library(
+        np.array(sizes_A),
+        turned,
+        np.reshape(waves, (*grid, *waves[0].shape)),
+        np.reshape(marks, (*grid, *marks[0].shape)),
+    )
 
 
 class Match(NamedTuple):
@@ -88,7 +235,7 @@ class _Laid(NamedTuple):
 class _Matcher:
     """One image, against which simulations of one shape are laid."""
 
-    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Detector):
+    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Camera):
         self.shape, self.microscope = shape, microscope
         self.library = library(shape, microscope.energy_eV, microscope.aperture_mrad)
         self.numbers = {turned.tobytes(): number for number, turned in enumerate(self.library.rotations)}
@@ -171,14 +318,14 @@ def best_match(
     image: np.ndarray,
     shape: Shape | int | str,
     microscope: Microscope | None = None,
-    camera: Detector | None = None,
+    camera: Camera | None = None,
     defoci_A: Sequence[float] = STARTS_A,
 ) -> Match:
     """The simulation of a shape that fits an image best.
 
-    The spectrum of the image is compared with those of `nanoshape_lib.micrographs.templates.library`, at every in-plane
-    angle and mirrored too. The best of them are laid over the image at each defocus, and the very best are refined in
-    direction, angle, defocus and size, each step by the correlation of the images.
+    The spectrum of the image is compared with those of :func:`library`, at every in-plane angle and mirrored too. The
+    best of them are laid over the image at each defocus, and the very best are refined in direction, angle, defocus and
+    size, each step by the correlation of the images.
 
     Parameters
     ----------
@@ -209,7 +356,7 @@ def best_match(
         )
     if not len(defoci_A):
         raise NanoshapeError("defoci_A is empty, but must hold at least one defocus")
-    microscope, camera = microscope or Microscope(), camera or Detector()
+    microscope, camera = microscope or Microscope(), camera or Camera()
     matcher = _Matcher(values, shape, microscope, camera)
 
     def focused(pose: _Pose) -> _Pose:

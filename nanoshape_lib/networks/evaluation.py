@@ -1,9 +1,10 @@
-"""Honest evaluation: predictions, confusion, intervals that respect the groups, calibration."""
+"""Evaluation: predictions, confusion matrices, intervals over groups, calibration."""
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from scipy.stats import binomtest
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import angular_distance
@@ -15,22 +16,15 @@ BOOTSTRAP_DRAWS = 2000
 
 
 def predictions_table(table: pd.DataFrame, logits: np.ndarray, temperature: float = 1.0) -> pd.DataFrame:
-    """A network's outputs beside what is known of each image.
+    """A network's logits (N, 5), as probabilities, beside what is known of each of N images.
 
-    Parameters
-    ----------
-    table
-        One row an image, with at least ``group`` and ``label``.
-    logits
-        Outputs (N, 5) of the network.
-    temperature
-        Divides the logits before the softmax (Guo et al. 2017).
+    The table, which has at least ``group`` and ``label``, gets the columns ``p0`` to ``p4``, the softmax of the logits
+    over the temperature (Guo et al. 2017), the label ``predicted``, the second choice ``second`` and ``correct``.
 
-    Returns
-    -------
-    DataFrame
-        The table's columns, the probabilities ``p0`` to ``p4``, the label ``predicted``, the second choice
-        ``second`` and whether the first is ``correct``.
+    Raises
+    ------
+    NanoshapeError
+        If there are not as many logits as images.
     """
     if len(table) != len(logits):
         raise NanoshapeError(f"logits has {len(logits)} rows, but must have one for each of {len(table)} images")
@@ -92,33 +86,21 @@ def confusion_matrix(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def accuracy_interval(predictions: pd.DataFrame, level: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
-    """Accuracy with a bootstrap interval over groups.
+    """Accuracy with an interval over groups.
 
     The images of one exit wave fail together, so it is waves that are drawn with replacement, not images
-    (a cluster bootstrap: Davison & Hinkley 1997, section 3.8).
+    (a cluster bootstrap: Davison & Hinkley 1997, section 3.8). If all images are right, or none is, every draw is the
+    same: then it is the exact binomial interval of so many groups (Clopper & Pearson 1934).
 
-    Returns
-    -------
-    accuracy, low, high
-        Between 0 and 1.
     """
-    return _bootstrap(predictions["group"], predictions["correct"].to_numpy(float), level, seed)
-
-
-def paired_difference(
-    first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
-    """Accuracy of ``first`` minus that of ``second`` on the same images, with a group-bootstrap interval.
-
-    Raises
-    ------
-    NanoshapeError
-        If the two tables are not about the same images in the same order.
-    """
-    if not first["group"].to_numpy().tolist() == second["group"].to_numpy().tolist():
-        raise NanoshapeError("first and second hold different images, but must hold the same ones in the same order")
-    difference = first["correct"].to_numpy(float) - second["correct"].to_numpy(float)
-    return _bootstrap(first["group"], difference, level, seed)
+    _, inverse = np.unique(predictions["group"], return_inverse=True)
+    correct = predictions["correct"].to_numpy(float)
+    sizes, sums = np.bincount(inverse), np.bincount(inverse, weights=correct)
+    if correct.all() or not correct.any():
+        interval = binomtest(len(sizes) * int(correct[0]), len(sizes)).proportion_ci(level)
+        return float(correct[0]), float(interval.low), float(interval.high)
+    draws = _resample(len(sizes), np.random.default_rng(seed))
+    return float(correct.mean()), *_quantiles((draws @ sums) / (draws @ sizes), level)
 
 
 def training_difference(
@@ -128,7 +110,7 @@ def training_difference(
 
     Trainings and groups are drawn with replacement, each on their own (Owen 2007, the pigeonhole
     bootstrap), so that the interval answers for new initial weights and for new particles. With one
-    training of each it answers for new particles only.
+    training of each it answers for new particles only, and is the paired difference.
 
     Parameters
     ----------
@@ -136,11 +118,6 @@ def training_difference(
         The group of each of N images.
     first, second
         Whether each image was classified rightly, (trainings, N); row i of both stems from the same seed.
-
-    Returns
-    -------
-    difference, low, high
-        Between -1 and 1.
     """
     if first.shape != second.shape:
         raise NanoshapeError(f"second has shape {second.shape}, but must have that of first, {first.shape}")
@@ -208,11 +185,8 @@ def nearest_direction(waves: pd.DataFrame, seen: pd.DataFrame) -> np.ndarray:
 def accuracy_by(predictions: pd.DataFrame, column: str, bins: int = 8) -> pd.DataFrame:
     """Accuracy with its interval for each value of a column, or in bins of equally many images.
 
-    Returns
-    -------
-    DataFrame
-        One row a value (or the mean of a bin, if there are more than 14 values), with the columns
-        ``value``, ``accuracy``, ``low``, ``high`` and ``images``.
+    One row a value (or the mean of a bin, if there are more than 14 values), with the columns ``value``,
+    ``accuracy``, ``low``, ``high`` and ``images``.
     """
     values = predictions[column]
     levels = values if values.nunique() <= 14 else pd.qcut(values, bins, duplicates="drop")
@@ -238,13 +212,6 @@ def bootstrap_confusions(predictions: pd.DataFrame, seed: int = 0) -> np.ndarray
         drawn = _resample(len(counts), rng) @ counts
         result[:, shape] = drawn / drawn.sum(axis=1, keepdims=True)
     return result
-
-
-def _bootstrap(groups: pd.Series, values: np.ndarray, level: float, seed: int) -> tuple[float, float, float]:
-    _, inverse = np.unique(groups, return_inverse=True)
-    sizes, sums = np.bincount(inverse), np.bincount(inverse, weights=values)
-    draws = _resample(len(sizes), np.random.default_rng(seed))
-    return float(values.mean()), *_quantiles((draws @ sums) / (draws @ sizes), level)
 
 
 def _resample(count: int, rng: np.random.Generator) -> np.ndarray:

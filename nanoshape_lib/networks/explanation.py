@@ -1,4 +1,4 @@
-"""Why a network says what it says: where it looks, and which simulated images it finds alike."""
+"""Why a network gives its answer: saliency maps (Grad-CAM), and the simulated images with the nearest features."""
 
 import numpy as np
 import pandas as pd
@@ -41,24 +41,23 @@ def last_convolution(network: nn.Module, cells: int = CELLS) -> nn.Conv2d:
 def grad_cam(
     network: nn.Module, images: Tensor, labels: np.ndarray | None = None, layer: nn.Module | None = None
 ) -> np.ndarray:
-    """Where in an image the evidence for a shape lies (Grad-CAM: Selvaraju et al. 2017), by Captum.
+    """Saliency maps (N, h, w) of images (N, h, w) for a shape (Grad-CAM: Selvaraju et al. 2017), by Captum.
 
     Parameters
     ----------
     network
         Network with five outputs, in evaluation mode.
     images
-        Standardised images (N, h, w).
+        Standardised images.
     labels
         The shapes (N,) asked about; by default those the network predicts.
     layer
-        Where to read; by default :func:`last_convolution`, 16 x 16 cells in the plain networks.
+        Where to read; by default :func:`last_convolution`, 16 x 16 cells in the plain networks, bilinear in between.
 
     Returns
     -------
     ndarray
-        Maps (N, h, w), bilinear between the cells. They are not negative, and the greatest value of each is one,
-        or zero where nothing speaks for the shape.
+        Not negative; the greatest value of each map is one, or zero where nothing speaks for the shape.
     """
     device = next(network.parameters()).device
     given = images[:, None].to(device, torch.float32)
@@ -71,15 +70,7 @@ def grad_cam(
 
 
 class Neighbours:
-    """Simulated images that a network finds most like a given one.
-
-    Parameters
-    ----------
-    network
-        The network.
-    reference
-        Images to search, and what is known of them; ``label`` at least.
-    """
+    """Simulated images, of a reference set, whose features in a network are nearest to those of a given one."""
 
     def __init__(self, network: nn.Module, reference: ImageSet):
         self._network, self.reference = network, reference
@@ -119,16 +110,9 @@ class Neighbours:
                     f"count is {count}, but must be between 1 and {len(rows)}, the reference images of shape {label}"
                 )
             similarity, place = cosine_similarity(features[asked][:, None], self._features[rows], dim=2).topk(count)
-            found.append(
-                pd.DataFrame(
-                    {
-                        "image": np.repeat(asked, count),
-                        "rank": np.tile(np.arange(1, count + 1), len(asked)),
-                        "similarity": similarity.flatten().numpy(),
-                        "row": rows[place.flatten().numpy()],
-                    }
-                )
-            )
+            image, rank = np.repeat(asked, count), np.tile(np.arange(1, count + 1), len(asked))
+            columns = {"image": image, "rank": rank, "similarity": similarity.flatten().numpy()}
+            found.append(pd.DataFrame(columns | {"row": rows[place.flatten().numpy()]}))
         table = pd.concat(found).sort_values(["image", "rank"]).reset_index(drop=True)
         known_of = self.reference.table.drop(columns=table.columns, errors="ignore")
         return table.join(known_of, on="row")

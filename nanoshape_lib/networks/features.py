@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.networks.models import PlainCNN, low_precision
+from nanoshape_lib.networks.models import PlainCNN, forward
 
 BATCH = 4
 
@@ -87,11 +87,10 @@ def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: s
     ]
     parts = []
     try:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device.type)):
+        with torch.inference_mode():
             for batch in tqdm(images.split(BATCH), desc=progress, unit="batch", disable=progress is None):
                 views = symmetries(batch.float()) if symmetric else batch[None].float()
-                given = views.flatten(0, 1)[:, None].to(device)
-                logits = network(given.contiguous(memory_format=torch.channels_last)).float()
+                logits = forward(network, views.flatten(0, 1), device).float()
                 of_each = logits, caught["features"], caught["early"], caught["last"]
                 logits, features, early, last = (each.unflatten(0, views.shape[:2]) for each in of_each)
                 mean, spread = _over_places(last)

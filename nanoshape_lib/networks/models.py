@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.paths import replacing
 
 IMAGE_PIXELS = 128
 FILTERS = (16, 32, 64, 128, 256, 256)
@@ -42,21 +43,11 @@ def convolution_blocks(*filters: int) -> list[nn.Module]:
 
 
 class PlainCNN(nn.Module):
-    """Blocks of convolution, pooling, batch normalisation and ReLU, then a small dense head.
+    """4, 5 or 6 blocks of convolution, pooling, batch normalisation and ReLU, then a small dense head.
 
     The blocks are those of :func:`convolution_blocks`; the number of filters doubles from 16 to 256. An image of
     128 x 128 pixels is left with maps of 8 x 8, 4 x 4 and 2 x 2 pixels after 4, 5 and 6 blocks: the supplement's
     "2 x 2 just before flattening".
-
-    Parameters
-    ----------
-    blocks
-        4, 5 or 6.
-
-    Raises
-    ------
-    NanoshapeError
-        For another number of blocks.
     """
 
     def __init__(self, blocks: int):
@@ -103,6 +94,14 @@ def low_precision(device: str) -> bool:
     return device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported()
 
 
+def forward(model: nn.Module, images: Tensor, device: str | torch.device) -> Tensor:
+    """Logits (N, 5) of standardised images (N, 128, 128) on a model's device, in bfloat16 where that is faster."""
+    batch = images[:, None].to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+    kind = torch.device(device).type
+    with torch.autocast(kind, torch.bfloat16, enabled=low_precision(kind)):
+        return model(batch)
+
+
 def count_parameters(model: nn.Module) -> int:
     """Number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -129,24 +128,14 @@ def _first(size: Any) -> int:
 
 
 def save_weights(model: nn.Module, card: dict[str, Any], path: str | Path) -> None:
-    """Write weights as safetensors and, beside them, their card as JSON.
-
-    Parameters
-    ----------
-    model
-        The network.
-    card
-        Everything a user must know: at least ``architecture``.
-    path
-        The weights' file; the card gets the same name with the ending ``.json``.
-    """
+    """Write weights as safetensors and, beside them, a card as JSON: ``architecture`` and all a user must know."""
     path = Path(path)
     state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     card = card | {"input": f"(N, 1, {IMAGE_PIXELS}, {IMAGE_PIXELS}) float, standardised per image, 1.0 Å a pixel"}
-    partial = path.with_suffix(".partial")
-    save_file(state, partial)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as partial:
+        save_file(state, partial)
 
 
 def load_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:

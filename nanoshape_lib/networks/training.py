@@ -15,15 +15,20 @@ from tqdm import trange
 
 from nanoshape_lib.datasets.images import FreshImages, ImageSet
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
+from nanoshape_lib.networks.evaluation import predictions_table
+from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import (
     Architecture,
     build_model,
     count_parameters,
+    forward,
     load_weights,
-    low_precision,
     save_weights,
 )
+from nanoshape_lib.paths import replacing
 
+RECIPE = 1
+"""Version of what a training makes of its images; raised when its results change."""
 PREDICT_BATCH = 256
 
 
@@ -47,16 +52,11 @@ class TrainingConfig(BaseModel):
 def symmetry_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image (N, h, w) under one of the eight symmetries of the square, drawn at random: no interpolation."""
     choice = torch.randint(8, (len(images),), generator=generator)
-    out = torch.empty_like(images)
-    for k in range(8):
-        chosen = images[choice == k]
-        turned = torch.rot90(chosen, k % 4, dims=(1, 2))
-        out[choice == k] = turned.flip(1) if k >= 4 else turned
-    return out
+    return symmetries(images)[choice, torch.arange(len(images))]
 
 
 def _join_processes(device: str) -> str:
-    """Join the other processes that ``torchrun`` started, if any; returns the device of this one."""
+    """The device of this process, after joining those that ``torchrun`` started, if any."""
     if "WORLD_SIZE" not in os.environ:
         return device
     on_card = device.startswith("cuda")
@@ -76,6 +76,7 @@ def fit(
     validation: ImageSet,
     folder: str | Path,
     deadline: float = math.inf,
+    start: Path | None = None,
 ) -> tuple[nn.Module, dict]:
     """Train a network, or take up again where an interrupted training stopped.
 
@@ -86,8 +87,6 @@ def fit(
 
     Parameters
     ----------
-    config
-        The training.
     train, validation
         Image sets; they must come from different groups (splits of one store do). The training images may
         be others in every epoch.
@@ -95,6 +94,8 @@ def fit(
         Run folder: ``weights.safetensors`` with its card once finished, ``checkpoint.pt`` until then.
     deadline
         Value of ``time.monotonic()`` [s] after which no further epoch begins.
+    start
+        Weights file to begin with in place of random weights, for fine-tuning.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def fit(
         model, card = load_weights(weights)
         _check_same(config, card["config"], folder)
         return model.to(config.device), card
-    run = _Run(config, train, validation)
+    run = _Run(config, train, validation, start)
     writes, checkpoint = run.rank == 0, folder / "checkpoint.pt"
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,9 +128,8 @@ def fit(
             bar.set_postfix({key: f"{value:.3f}" for key, value in run.history[-1].items() if key != "epoch"})
             bar.update()
             if writes:
-                partial = checkpoint.with_suffix(".partial")
-                torch.save(run.state(), partial)
-                partial.replace(checkpoint)
+                with replacing(checkpoint) as partial:
+                    torch.save(run.state(), partial)
     run.model.load_state_dict(run.best_weights)
     card = {
         "architecture": config.architecture,
@@ -154,13 +154,12 @@ def predict(model: nn.Module, images: Tensor) -> np.ndarray:
     model.eval()
     batches = images.split(PREDICT_BATCH)
     with torch.inference_mode():
-        return torch.cat([_forward(model, batch, device).float().cpu() for batch in batches]).numpy()
+        return torch.cat([forward(model, batch, device).float().cpu() for batch in batches]).numpy()
 
 
-def _forward(model: nn.Module, images: Tensor, device: str) -> Tensor:
-    batch = images[:, None].to(device, torch.float32).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=low_precision(device)):
-        return model(batch)
+def evaluate(model: nn.Module, images: ImageSet, temperature: float = 1.0) -> pd.DataFrame:
+    """Predictions for a set of images, see :func:`nanoshape_lib.networks.evaluation.predictions_table`."""
+    return predictions_table(images.table, predict(model, images.images), temperature)
 
 
 def _check_same(config: TrainingConfig, found: dict, folder: Path) -> None:
@@ -171,7 +170,9 @@ def _check_same(config: TrainingConfig, found: dict, folder: Path) -> None:
 class _Run:
     """State of one training: everything that must survive an interruption."""
 
-    def __init__(self, config: TrainingConfig, train: ImageSet | FreshImages, validation: ImageSet):
+    def __init__(
+        self, config: TrainingConfig, train: ImageSet | FreshImages, validation: ImageSet, start: Path | None = None
+    ):
         self.config, self.train, self.validation = config, train, validation
         torch.manual_seed(config.seed)
         self.device = _join_processes(config.device)
@@ -180,7 +181,13 @@ class _Run:
             raise NanoshapeError(
                 f"batch_size is {config.batch_size}, but must be a multiple of {self.ranks}, the number of processes"
             )
-        self.model = build_model(config.architecture).to(self.device).to(memory_format=torch.channels_last)
+        model = build_model(config.architecture)
+        if start is not None:
+            given, card = load_weights(start)
+            if card["architecture"] != config.architecture:
+                raise NanoshapeError(f"start is a {card['architecture']}, but must be a {config.architecture}")
+            model.load_state_dict(given.state_dict())
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.shared = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
@@ -211,7 +218,7 @@ class _Run:
             if config.augment:
                 images = symmetry_augment(images, self.generator)
             mine = slice(self.rank, None, self.ranks)
-            outputs = _forward(self.shared, images[mine], self.device).float()
+            outputs = forward(self.shared, images[mine], self.device).float()
             loss = self.loss(outputs, labels[rows][mine].to(self.device))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -228,15 +235,10 @@ class _Run:
         if validation_loss < self.best_loss:
             self.best_loss, self.best_epoch = validation_loss, self.epoch
             self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "train_loss": float(train_loss) / self.ranks,
-                "validation_loss": validation_loss,
-                "validation_accuracy": float((logits.argmax(1) == truth).float().mean()),
-                "seconds": time.perf_counter() - start,
-            }
-        )
+        accuracy = float((logits.argmax(1) == truth).float().mean())
+        losses_of = {"train_loss": float(train_loss) / self.ranks, "validation_loss": validation_loss}
+        row = {"epoch": self.epoch} | losses_of | {"validation_accuracy": accuracy}
+        self.history.append(row | {"seconds": time.perf_counter() - start})
 
     def any_late(self, late: bool) -> bool:
         """Whether the time is up in any of the processes, so that all stop together."""
@@ -268,8 +270,3 @@ class _Run:
         self.best_weights = state["best_weights"]
         self.epoch, self.best_epoch, self.best_loss = state["progress"]
         self.history = state["history"]
-
-
-def history_table(card: dict) -> pd.DataFrame:
-    """The training history of a card, one row an epoch."""
-    return pd.DataFrame(card["history"])

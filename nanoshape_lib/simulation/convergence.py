@@ -21,11 +21,11 @@ from nanoshape_lib.simulation.multislice import (
     propagator,
     slices,
 )
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
-NOISELESS = Detector(dose_e_A2=None)
+NOISELESS = Camera(dose_e_A2=None)
 FOCUS_NODES, ANGLE_NODES = 25, 5
 GENERAL = orientation.euler(20, 35, 50)
 

@@ -1,7 +1,7 @@
 """Synthetic micrographs: many particles on one carbon film, in a field larger than that of a single wave."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity,
 from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
 from nanoshape_lib.simulation.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
 from nanoshape_lib.simulation.multislice import Grid, propagator, slices
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 SMALLEST_A, LARGEST_A = 40.0, 80.0
 NEAR_A = 12.0
@@ -45,7 +45,7 @@ class MicrographDesign(BaseModel):
     defocus_A: float = Field(80.0, ge=-2000.0, le=2000.0)
     fidelity: str = "fast"
     microscope: Microscope = Microscope()
-    detector: Detector = Detector(pixels=512, dose_e_A2=300.0)
+    camera: Camera = Camera(pixels=512, dose_e_A2=300.0)
     slope: tuple[float, float] = (0.0, 0.0)
     spikes: int = Field(0, ge=0, le=10_000)
 
@@ -53,9 +53,9 @@ class MicrographDesign(BaseModel):
     def _consistent(self) -> "MicrographDesign":
         if self.fidelity not in FIDELITIES:
             raise ValueError(f"fidelity is {self.fidelity!r}, but must be one of {', '.join(FIDELITIES)}")
-        if not math.isclose(self.detector.field_A, self.field_A):
+        if not math.isclose(self.camera.field_A, self.field_A):
             raise ValueError(
-                f"detector.pixels x pixel_size_A is {self.detector.field_A:g} Å, but must be"
+                f"camera.pixels x pixel_size_A is {self.camera.field_A:g} Å, but must be"
                 f" {self.field_A:g} Å, the field of {self.tiles} tiles"
             )
         if sum(map(abs, self.slope)) >= 2:
@@ -66,14 +66,6 @@ class MicrographDesign(BaseModel):
     def field_A(self) -> float:
         """Side of the square field [Å]."""
         return self.tiles * FIELD_A
-
-
-class Micrograph(NamedTuple):
-    """An image with its pixel size and the truth about its particles; see :func:`place` for the columns."""
-
-    image: np.ndarray
-    pixel_size_A: float
-    truth: pd.DataFrame
 
 
 def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:
@@ -122,7 +114,7 @@ def place(design: MicrographDesign) -> pd.DataFrame:
     truth = pd.DataFrame(rows)
     for name, along in (("row", "x_A"), ("column", "y_A")):
         # Pixel (0, 0) covers the field's corner, so that its centre lies half a pixel inside.
-        truth[name] = truth[along] / design.detector.pixel_size_A - 0.5
+        truth[name] = truth[along] / design.camera.pixel_size_A - 0.5
     return truth
 
 
@@ -234,7 +226,7 @@ def form_micrograph(
     wave: torch.Tensor,
     defocus_A: float,
     microscope: Microscope,
-    detector: Detector,
+    camera: Camera,
     seed: int | None = 0,
     slope: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
@@ -248,7 +240,7 @@ def form_micrograph(
         Complex64 exit wave (N, N) of the camera's field.
     defocus_A
         Defocus [Å], positive for underfocus.
-    microscope, detector
+    microscope, camera
         The instrument.
     seed
         Of the counting noise.
@@ -260,7 +252,7 @@ def form_micrograph(
     ndarray
         Image (pixels, pixels), float32, indexed [x, y], in units of the mean incident intensity.
     """
-    field_A, pixels, size = detector.field_A, detector.pixels, intensity_pixels(microscope, detector)
+    field_A, pixels, size = camera.field_A, camera.pixels, intensity_pixels(microscope, camera)
     n, lam, c1, Cs_A = len(wave), microscope.wavelength_A, -defocus_A, microscope.Cs_A
     q = torch.as_tensor(np.fft.fftfreq(n, field_A / n))
     u = q[:, None] ** 2 + q**2
@@ -280,17 +272,17 @@ def form_micrograph(
     qy = qx[: pixels + 1, 0].abs()
     r2 = qx**2 + qy**2
     seen *= torch.exp(-((torch.pi * 1e-3 * microscope.convergence_mrad) ** 2) * r2 * (c1 + lam**2 * Cs_A * r2) ** 2)
-    size_A = detector.pixel_size_A
+    size_A = camera.pixel_size_A
     seen *= torch.sinc(qx * size_A) * torch.sinc(qy * size_A) * torch.exp(1j * torch.pi * size_A * (qx + qy))
     across = (torch.arange(pixels) + 0.5) / pixels - 0.5
     light = 1 + slope[0] * across[:, None] + slope[1] * across
-    image = light * torch.fft.irfft2(seen * mtf(detector, r2.sqrt()), s=(2 * pixels, 2 * pixels))[::2, ::2]
-    if detector.dose_e_A2 is None:
+    image = light * torch.fft.irfft2(seen * mtf(camera, r2.sqrt()), s=(2 * pixels, 2 * pixels))[::2, ::2]
+    if camera.dose_e_A2 is None:
         return image.numpy()
     arriving = light * torch.fft.irfft2(seen, s=(2 * pixels, 2 * pixels))[::2, ::2].clamp(min=0.0)
-    counts = detector.dose_e_A2 * size_A**2
+    counts = camera.dose_e_A2 * size_A**2
     generator = torch.Generator().manual_seed(seed or 0)
     noise = torch.poisson(arriving * counts, generator=generator) / counts - arriving
     qx, qy = (torch.as_tensor(f(pixels, size_A).astype(np.float32)) for f in (np.fft.fftfreq, np.fft.rfftfreq))
-    noise = torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(detector, torch.hypot(qx[:, None], qy)), s=noise.shape)
+    noise = torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(qx[:, None], qy)), s=noise.shape)
     return (image + noise).numpy()

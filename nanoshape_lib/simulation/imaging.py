@@ -9,7 +9,7 @@ import torch
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.multislice import next_fast_size
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 KERNEL_POINTS = 129
 KERNEL_TOLERANCE = 2e-3
@@ -44,16 +44,16 @@ def focal_modes(microscope: Microscope) -> np.ndarray:
     return modes[: int(np.argmax(lost < KERNEL_TOLERANCE)) + 1]
 
 
-def intensity_pixels(microscope: Microscope, detector: Detector) -> int:
+def intensity_pixels(microscope: Microscope, camera: Camera) -> int:
     """Side of the grid on which the intensity is formed so that nothing aliases into the camera's band.
 
     The intensity of a wave inside an aperture K has frequencies up to 2K. On a grid with sampling
     frequency S they fold back to S - 2K, which must lie outside what the camera sees: everything up to
     its own sampling frequency 1/pixel. The grid is a whole multiple of the camera's pixels.
     """
-    band = 2 * microscope.aperture_per_A + 1 / detector.pixel_size_A
-    oversampling = max(2, math.ceil(band * detector.pixel_size_A - 0.01))
-    return detector.pixels * oversampling
+    band = 2 * microscope.aperture_per_A + 1 / camera.pixel_size_A
+    oversampling = max(2, math.ceil(band * camera.pixel_size_A - 0.01))
+    return camera.pixels * oversampling
 
 
 def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
@@ -82,10 +82,10 @@ def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> t
     return np.sin(chi) * envelope, envelope
 
 
-def _check_field(detector: Detector) -> None:
-    if not math.isclose(detector.field_A, FIELD_A):
+def _check_field(camera: Camera) -> None:
+    if not math.isclose(camera.field_A, FIELD_A):
         raise NanoshapeError(
-            f"pixels x pixel_size_A is {detector.field_A:g} Å, but must be the field of the waves, {FIELD_A:g} Å"
+            f"pixels x pixel_size_A is {camera.field_A:g} Å, but must be the field of the waves, {FIELD_A:g} Å"
         )
 
 
@@ -164,13 +164,13 @@ def intensity_spectrum(
     return torch.fft.rfft2(intensity).mul_(blur.to(torch.complex64))
 
 
-def mtf(detector: Detector, frequency_per_A: torch.Tensor) -> torch.Tensor:
-    """Modulation transfer of scintillator and read-out at a spatial frequency [1/Å]; see :class:`Detector`."""
-    k = frequency_per_A * 2 * detector.pixel_size_A
-    return (1 - detector.mtf_c1) / (1 + (k / (2 * detector.mtf_c2)) ** detector.mtf_c3) + detector.mtf_c1
+def mtf(camera: Camera, frequency_per_A: torch.Tensor) -> torch.Tensor:
+    """Modulation transfer of scintillator and read-out at a spatial frequency [1/Å]; see :class:`Camera`."""
+    k = frequency_per_A * 2 * camera.pixel_size_A
+    return (1 - camera.mtf_c1) / (1 + (k / (2 * camera.mtf_c2)) ** camera.mtf_c3) + camera.mtf_c1
 
 
-def record(spectrum: torch.Tensor, detector: Detector, generator: torch.Generator | None = None) -> torch.Tensor:
+def record(spectrum: torch.Tensor, camera: Camera, generator: torch.Generator | None = None) -> torch.Tensor:
     """What the camera records: integration over its pixels, counting statistics, and its MTF.
 
     Electrons are counted where they arrive; the scintillator spreads their light before the pixels sample
@@ -180,43 +180,43 @@ def record(spectrum: torch.Tensor, detector: Detector, generator: torch.Generato
     ----------
     spectrum
         From :func:`intensity_spectrum`, on at least twice the camera's pixels.
-    detector
+    camera
         Camera and dose; counts per pixel are Poisson with mean ``dose x pixel area x intensity``.
     generator
-        Source of the Poisson noise. With ``detector.dose_e_A2=None`` there is none.
+        Source of the Poisson noise. With ``camera.dose_e_A2=None`` there is none.
 
     Returns
     -------
     Tensor
         Images (N, pixels, pixels), float32, in units of the incident intensity.
     """
-    _check_field(detector)
-    n, device = detector.pixels, spectrum.device
+    _check_field(camera)
+    n, device = camera.pixels, spectrum.device
     # Finer detail than the sampling frequency is taken as lost in the scintillator.
     seen = torch.zeros(len(spectrum), 2 * n, n + 1, dtype=spectrum.dtype, device=device)
     for rows in (slice(0, n), slice(1 - n, None)):
         seen[:, rows, :n] = spectrum[:, rows, :n] * (2 * n / spectrum.shape[-2]) ** 2
-    integrated, blurred = _camera_transfer(detector, device)
+    integrated, blurred = _camera_transfer(camera, device)
     image = torch.fft.irfft2(seen * blurred)[:, ::2, ::2]
-    if detector.dose_e_A2 is None:
+    if camera.dose_e_A2 is None:
         return image
     arriving = torch.fft.irfft2(seen * integrated)[:, ::2, ::2].clamp(min=0.0)
-    mean_counts = detector.dose_e_A2 * detector.pixel_size_A**2
+    mean_counts = camera.dose_e_A2 * camera.pixel_size_A**2
     noise = torch.poisson(arriving * mean_counts, generator=generator) / mean_counts - arriving
     qx = _frequencies(n, device)[:, None]
-    qy = torch.fft.rfftfreq(n, detector.pixel_size_A, device=device)
-    return image + torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(detector, torch.hypot(qx, qy)))
+    qy = torch.fft.rfftfreq(n, camera.pixel_size_A, device=device)
+    return image + torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(qx, qy)))
 
 
 @lru_cache(maxsize=16)
-def _camera_transfer(detector: Detector, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _camera_transfer(camera: Camera, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors (2 pixels, pixels + 1) on the intensity's spectrum: integration over a pixel, and with it the MTF."""
-    n = 2 * detector.pixels
+    n = 2 * camera.pixels
     qx, qy = _frequencies(n, device)[:, None], torch.fft.rfftfreq(n, FIELD_A / n, device=device)
-    pixel = torch.sinc(qx * detector.pixel_size_A) * torch.sinc(qy * detector.pixel_size_A)
+    pixel = torch.sinc(qx * camera.pixel_size_A) * torch.sinc(qy * camera.pixel_size_A)
     # Pixel centres lie half a pixel from their corners; the field's origin is a corner of pixel (0, 0).
-    pixel = pixel * torch.exp(1j * torch.pi * detector.pixel_size_A * (qx + qy))
-    return pixel, pixel * mtf(detector, torch.hypot(qx, qy))
+    pixel = pixel * torch.exp(1j * torch.pi * camera.pixel_size_A * (qx + qy))
+    return pixel, pixel * mtf(camera, torch.hypot(qx, qy))
 
 
 def turn(waves: torch.Tensor, angle_deg: torch.Tensor) -> torch.Tensor:
@@ -245,7 +245,7 @@ def form_images(
     waves: torch.Tensor,
     defocus_A: torch.Tensor,
     microscope: Microscope,
-    detector: Detector,
+    camera: Camera,
     generator: torch.Generator | None = None,
     turn_deg: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -257,7 +257,7 @@ def form_images(
         Exit waves (N, n, n), see :func:`intensity_spectrum`.
     defocus_A
         Defocus (N,) [Å], positive for underfocus.
-    microscope, detector
+    microscope, camera
         The instrument.
     generator
         Source of the counting noise.
@@ -269,14 +269,14 @@ def form_images(
     Tensor
         Images (N, pixels, pixels), float32, in units of the incident intensity.
     """
-    pixels = intensity_pixels(microscope, detector)
+    pixels = intensity_pixels(microscope, camera)
     angles = torch.zeros(len(waves)) if turn_deg is None else turn_deg
     quarters = torch.round(angles / 90).long()
     images = []
     # One image at a time stays within a processor's cache; a graphics card wants many.
     for part in torch.arange(len(waves)).split(BATCH_CUDA if waves.is_cuda else 1):
         turned = waves[part] if turn_deg is None else turn(waves[part], angles[part] - 90 * quarters[part])
-        images.append(record(intensity_spectrum(turned, defocus_A[part], microscope, pixels), detector, generator))
+        images.append(record(intensity_spectrum(turned, defocus_A[part], microscope, pixels), camera, generator))
     formed = torch.cat(images)
     for k in (1, 2, 3):
         formed[quarters % 4 == k] = torch.rot90(formed[quarters % 4 == k], k, (-2, -1))
@@ -284,13 +284,13 @@ def form_images(
 
 
 def focal_series(
-    wave: np.ndarray, defoci_A: np.ndarray, microscope: Microscope, detector: Detector, seed: int = 0
+    wave: np.ndarray, defoci_A: np.ndarray, microscope: Microscope, camera: Camera, seed: int = 0
 ) -> np.ndarray:
     """Images (N, pixels, pixels) [incident intensity] of one exit wave at N defoci [Å], positive underfocus."""
     defoci = torch.as_tensor(np.asarray(defoci_A), dtype=torch.float32)
     waves = torch.as_tensor(wave).expand(len(defoci), -1, -1)
     generator = torch.Generator().manual_seed(seed)
-    return form_images(waves, defoci, microscope, detector, generator).numpy()
+    return form_images(waves, defoci, microscope, camera, generator).numpy()
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ class Microscope(BaseModel):
         return float(np.sign(self.Cs_A) * np.sqrt(1.5 * abs(self.Cs_A) * self.wavelength_A))
 
 
-class Detector(BaseModel):
+class Camera(BaseModel):
     """The camera: pixels, dose and modulation transfer function.
 
     The transfer function of scintillator and read-out, beside the integration over the pixel, is

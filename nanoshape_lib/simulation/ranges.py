@@ -16,7 +16,7 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.imaging import intensity_pixels, intensity_spectrum, mtf, standardise, turn
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 Range = tuple[float, float]
 
@@ -53,7 +53,7 @@ class Setting(BaseModel):
     drift_A, drift_deg
         Length [Å] and direction [degrees] of a uniform drift during the exposure.
     mtf_c2, dose_e_A2
-        As in :class:`~nanoshape_lib.simulation.optics.Detector`.
+        As in :class:`~nanoshape_lib.simulation.optics.Camera`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,14 +73,14 @@ class Setting(BaseModel):
 
 def centre(design: DatasetDesign, defocus_A: float = 0.0) -> Setting:
     """The setting of a data set's design, at one defocus [Å]."""
-    microscope, detector = design.microscope, design.detector
+    microscope, camera = design.microscope, design.camera
     return Setting(
         defocus_A=defocus_A,
         Cs_A=microscope.Cs_A,
         focal_spread_A=microscope.focal_spread_A,
         convergence_mrad=microscope.convergence_mrad,
-        mtf_c2=detector.mtf_c2,
-        dose_e_A2=detector.dose_e_A2,
+        mtf_c2=camera.mtf_c2,
+        dose_e_A2=camera.dose_e_A2,
     )
 
 
@@ -157,7 +157,7 @@ def _envelope(qx: Tensor, qy: Tensor, setting: Setting, wavelength_A: float) -> 
 
 
 def _one_image(
-    wave: Tensor, setting: Setting, microscope: Microscope, detector: Detector, generator: torch.Generator | None
+    wave: Tensor, setting: Setting, microscope: Microscope, camera: Camera, generator: torch.Generator | None
 ) -> Tensor:
     """The image (pixels, pixels) [incident intensity] of one wave."""
     n, wavelength, device = wave.shape[-1], microscope.wavelength_A, wave.device
@@ -167,11 +167,11 @@ def _one_image(
     # All aberrations are in the wave now; what is left is the focal spread, whose modes are kept.
     left = {"Cs_A": 0.0, "convergence_mrad": 0.0, "focal_spread_A": setting.focal_spread_A}
     rest = microscope.model_copy(update=left)
-    grid = intensity_pixels(microscope, detector)
+    grid = intensity_pixels(microscope, camera)
     spectrum = intensity_spectrum(seen[None], torch.zeros(1), rest, grid)[0]
 
-    pixel_A = detector.pixel_size_A * (1 + setting.pixel_error)
-    camera = detector.model_copy(update={"pixel_size_A": pixel_A, "mtf_c2": setting.mtf_c2})
+    pixel_A = camera.pixel_size_A * (1 + setting.pixel_error)
+    camera = camera.model_copy(update={"pixel_size_A": pixel_A, "mtf_c2": setting.mtf_c2})
     # As in imaging.record, detail finer than the sampling frequency is lost.
     kept = math.ceil(FIELD_A / pixel_A)
     index = torch.arange(1 - kept, kept, device=device)
@@ -180,7 +180,7 @@ def _one_image(
     arriving = arriving * (_envelope(qx, qy, setting, wavelength) * torch.sinc(qx * pixel_A) * torch.sinc(qy * pixel_A))
     # The other half of the spectrum is its complex conjugate.
     arriving[:, 1:] *= 2
-    x = FIELD_A / 2 + (torch.arange(detector.pixels, device=device) - (detector.pixels - 1) / 2) * pixel_A
+    x = FIELD_A / 2 + (torch.arange(camera.pixels, device=device) - (camera.pixels - 1) / 2) * pixel_A
     rows, columns = _waves_at(x, qx[:, 0]), _waves_at(x, qy).T
 
     def sampled(part: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ def _one_image(
     mean_counts = setting.dose_e_A2 * pixel_A**2
     counted = sampled(arriving).clamp(min=0.0)
     noise = torch.poisson(counted * mean_counts, generator=generator) / mean_counts - counted
-    fx, fy = (f(detector.pixels, pixel_A, device=device) for f in (torch.fft.fftfreq, torch.fft.rfftfreq))
+    fx, fy = (f(camera.pixels, pixel_A, device=device) for f in (torch.fft.fftfreq, torch.fft.rfftfreq))
     return image + torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(fx[:, None], fy)))
 
 
@@ -207,7 +207,7 @@ def form_at(
     waves: Tensor,
     settings: list[Setting],
     microscope: Microscope,
-    detector: Detector,
+    camera: Camera,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Images of exit waves, each at its own setting.
@@ -224,7 +224,7 @@ def form_at(
         images.
     settings
         One for each image.
-    microscope, detector
+    microscope, camera
         What the settings do not name: energy and aperture; pixels, assumed pixel size and the rest of the MTF.
     generator
         Source of the counting noise.
@@ -235,7 +235,7 @@ def form_at(
         Images (N, pixels, pixels), float32, in units of the incident intensity.
     """
     each = zip(waves, settings, strict=True)
-    return torch.stack([_one_image(wave, setting, microscope, detector, generator) for wave, setting in each])
+    return torch.stack([_one_image(wave, setting, microscope, camera, generator) for wave, setting in each])
 
 
 def make_images_at(
@@ -288,7 +288,7 @@ def make_images_at(
         wave = torch.as_tensor(store.waves(split, index, index + 1))
         if turned:
             wave = turn(wave, torch.tensor([rng.uniform(-45, 45)]))
-        images = form_at(wave.expand(len(chosen), -1, -1), chosen, design.microscope, design.detector, generator)
+        images = form_at(wave.expand(len(chosen), -1, -1), chosen, design.microscope, design.camera, generator)
         return standardise(images).half(), images.std(dim=(1, 2)) / images.mean(dim=(1, 2)), chosen
 
     parts, contrast_parts, chosen = zip(*on_all_cores(one, range(count), f"{split} images"), strict=True)

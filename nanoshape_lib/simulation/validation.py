@@ -27,7 +27,7 @@ from nanoshape_lib.simulation.imaging import (
     record,
 )
 from nanoshape_lib.simulation.multislice import Grid, interaction_parameter, multislice, propagator, slices
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 # Film blocks are 30 Å thick: slices of 3 Å end at the film's faces.
 ALIGNED_A = 3.0
@@ -243,14 +243,14 @@ def lens_checks(
 def camera_checks(microscope: Microscope, seed: int = 0) -> list[Check]:
     """Counting statistics before, and the spectrum of the noise behind the scintillator."""
     even, defoci = np.ones((wave_pixels(microscope),) * 2, np.complex64), np.zeros(FRAMES)
-    counts = 100 * focal_series(even, defoci, microscope, Detector(dose_e_A2=100.0, mtf_c1=1.0), seed)
+    counts = 100 * focal_series(even, defoci, microscope, Camera(dose_e_A2=100.0, mtf_c1=1.0), seed)
     checks = [
         Check("mean count, 100 electrons a pixel", float(counts.mean()), 100.0, 0.5, "dose × area"),
         Check(
             "variance of the counts over their mean", float(counts.var() / counts.mean()), 1.0, 0.02, "Poisson's law"
         ),
     ]
-    camera = Detector(dose_e_A2=400.0)
+    camera = Camera(dose_e_A2=400.0)
     noise = focal_series(even, defoci, microscope, camera, seed) - 1
     power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) * 400 / noise[0].size
     q = torch.hypot(torch.fft.fftfreq(camera.pixels)[:, None], torch.fft.rfftfreq(camera.pixels))

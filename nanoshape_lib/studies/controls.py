@@ -18,7 +18,7 @@ from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet, make_images
 from nanoshape_lib.errors import OutOfTime
-from nanoshape_lib.networks.evaluation import accuracy_interval, paired_difference, predictions_table
+from nanoshape_lib.networks.evaluation import accuracy_interval, predictions_table, training_difference
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles.shapes import Shape, build
@@ -176,7 +176,9 @@ def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int
         rows = [(name, question, what, *accuracy_interval(each), len(each)) for what, each in tested.items()]
         added = pd.DataFrame(rows, columns=["control", "question", "tested_on", "accuracy", "low", "high", "images"])
         if name == "reference_fidelity":
-            difference = paired_difference(*tested.values())
+            first, second = tested.values()
+            groups, pair = first["group"].to_numpy(), [each[["correct"]].to_numpy().T for each in (first, second)]
+            difference = training_difference(groups, *pair)
             added.loc[0, ["difference", "difference_low", "difference_high"]] = difference
         table = pd.concat([table, added.assign(seconds=time.perf_counter() - start)], ignore_index=True)
         seconds = table.drop_duplicates("control")["seconds"]

@@ -1,6 +1,5 @@
 """How well the particles of whole micrographs are found and named, at settings that the networks are not told."""
 
-import contextlib
 import itertools
 import json
 import time
@@ -12,20 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tifffile
-import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.fingerprint import code_hash
-from nanoshape_lib.micrographs.cleaning import clean
-from nanoshape_lib.micrographs.cropping import crop
-from nanoshape_lib.micrographs.detection import find
-from nanoshape_lib.micrographs.pixel_size import NoLattice, estimate_pixel_size
+from nanoshape_lib.micrographs.analysis import analyse
+from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.simulation.devices import hardware
-from nanoshape_lib.simulation.field import Micrograph, MicrographDesign, field_wave, form_micrograph
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.field import MicrographDesign, field_wave, form_micrograph
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.results import RESULTS, load_results, save_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
 from nanoshape_lib.trust.conformal import trust_file
@@ -55,7 +51,7 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
     microscope = Microscope(
         Cs_A=rng.uniform(*CS_A), focal_spread_A=rng.uniform(*SPREAD_A), convergence_mrad=rng.uniform(*CONVERGENCE_MRAD)
     )
-    camera = Detector(
+    camera = Camera(
         pixels=pixels, pixel_size_A=128.0 * tiles / pixels, dose_e_A2=DOSE_E_A2, mtf_c2=rng.uniform(*MTF_C2)
     )
     return MicrographDesign(
@@ -65,7 +61,7 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
         block=int(rng.choice(BLOCKS)),
         defocus_A=rng.choice([-1, 1]) * rng.uniform(*DEFOCUS_A),
         microscope=microscope,
-        detector=camera,
+        camera=camera,
         fidelity="standard",
         slope=tuple(rng.uniform(-SLOPE, SLOPE, 2)),
         spikes=int(rng.integers(SPIKES)),
@@ -75,15 +71,15 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
 def take(design: MicrographDesign) -> Micrograph:
     """The micrograph of a design, with the hits of x-rays."""
     wave, truth = field_wave(design)
-    image = form_micrograph(wave, design.defocus_A, design.microscope, design.detector, design.seed, design.slope)
+    image = form_micrograph(wave, design.defocus_A, design.microscope, design.camera, design.seed, design.slope)
     rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(4,)))
     rows, columns = rng.integers(len(image), size=(2, design.spikes))
     image[rows, columns] += rng.uniform(3, 10, design.spikes).astype(np.float32) * image.std()
-    return Micrograph(image, design.detector.pixel_size_A, truth)
+    return Micrograph(image[None], design.camera.pixel_size_A, "user", f"micrograph {design.seed}", truth=truth)
 
 
 def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]) -> pd.DataFrame:
-    """What becomes of every particle of a cleaned micrograph, and of everything found that is none.
+    """What becomes of every particle of a simulated micrograph, and of everything found that is none.
 
     Returns
     -------
@@ -91,41 +87,38 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
         One row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a box
         that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
         ``known``, ``ood_score`` and the columns ``shown_`` of
-        :meth:`nanoshape_lib.trust.classifier.Classifier.classify`.
+        :meth:`nanoshape_lib.trust.classifier.Classifier.classify`; and the pixel size from rings ``ring_A`` with its
+        uncertainty ``ring_sd_A``, empty if there is none.
     """
-    image, pixel_A, truth = micrograph
-    boxes = find(image, pixel_A)
-    usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
-    away = pixel_A * np.hypot(
-        *(truth[name].to_numpy()[:, None] - usable[name].to_numpy() for name in ("row", "column"))
-    )
-    crops = np.stack([crop(image, box, pixel_A, boxes) for box in usable.itertuples()])
-    owner = np.where(away.min(axis=0) < NEAR_A, away.argmin(axis=0), -1)
-    titles, rows = [shape.title for shape in Shape], []
+    truth, titles, rows = micrograph.truth, [shape.title for shape in Shape], []
+    assert truth is not None and micrograph.pixel_size_A is not None
     for name, classifier in classifiers.items():
-        said = classifier.classify(torch.as_tensor(crops)).to_dict("records")
+        analysis = analyse(micrograph, classifier)
+        said, ring = analysis.table, analysis.ring
+        away = micrograph.pixel_size_A * np.hypot(
+            *(truth[axis].to_numpy()[:, None] - said[axis].to_numpy() for axis in ("row", "column"))
+        )
+        owner = np.where(away.min(axis=0) < NEAR_A, away.argmin(axis=0), -1)
+        about: dict[str, object] = {"network": name}
+        if ring is not None:
+            about |= {"ring_A": ring.pixel_size_A, "ring_sd_A": ring.uncertainty_A}
         taken: set[int] = set()
         for place in away.min(axis=0).argsort():
-            particle, answer = int(owner[place]), said[place]
+            particle, answer = int(owner[place]), said.iloc[place]
             # A second box on one particle is a find that is none.
             real = particle >= 0 and particle not in taken
             taken.add(particle)
-            about = truth.iloc[particle] if real else None
             rows.append(
-                {
-                    "network": name,
-                    "label": -1 if about is None else int(about["label"]),
-                    "size_A": np.nan if about is None else about["size_A"],
-                    "found": True,
-                    "predicted": titles.index(answer["predicted"]),
-                    "set_size": answer["set"].count("|") + bool(answer["set"]),
-                    "known": answer["known"],
-                    **{column: answer[column] for column in ("ood_score", *SHOWN, *DEVIATIONS)},
-                }
+                about
+                | {"label": int(truth["label"].iloc[particle]) if real else -1}
+                | {"size_A": truth["size_A"].iloc[particle] if real else np.nan}
+                | {"found": True, "predicted": titles.index(answer["predicted"]), "known": answer["known"]}
+                | {"set_size": answer["set"].count("|") + bool(answer["set"])}
+                | {column: answer[column] for column in ("ood_score", *SHOWN, *DEVIATIONS)}
             )
         for particle in set(range(len(truth))) - taken:
             missed = {column: truth[column].iloc[particle] for column in ("label", "size_A")}
-            rows.append({"network": name} | missed | {"found": False, "predicted": -1, "set_size": 0, "known": False})
+            rows.append(about | missed | {"found": False, "predicted": -1, "set_size": 0, "known": False})
     return pd.DataFrame(rows)
 
 
@@ -158,7 +151,7 @@ def micrograph_study(
     -------
     DataFrame
         See :func:`name_particles`; with ``metal``, ``micrograph``, ``defocus_A``, ``pixel_size_A``, ``Cs_A`` and
-        ``mtf_c2``, and the pixel size from rings ``ring_A`` with its uncertainty ``ring_sd_A``, empty if there is none.
+        ``mtf_c2``.
     """
     start, result, hours = time.monotonic(), pd.DataFrame(), 0.0
     origin = {
@@ -180,14 +173,9 @@ def micrograph_study(
     for metal, number in tqdm(wanted, desc="micrographs", unit="micrograph"):
         design = draw_design(number).model_copy(update={"metal": metal})
         about = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
-        about |= {"pixel_size_A": design.detector.pixel_size_A, "Cs_A": design.microscope.Cs_A}
-        taken = take(design)
-        micrograph = taken._replace(image=clean(taken.image).image)
-        table = name_particles(micrograph, classifiers)
-        with contextlib.suppress(NoLattice):
-            ring = estimate_pixel_size(micrograph.image, micrograph.pixel_size_A)
-            about |= {"ring_A": ring.pixel_size_A, "ring_sd_A": ring.uncertainty_A}
-        result = pd.concat([result, table.assign(**about, mtf_c2=design.detector.mtf_c2)], ignore_index=True)
+        about |= {"pixel_size_A": design.camera.pixel_size_A, "Cs_A": design.microscope.Cs_A}
+        table = name_particles(take(design), classifiers)
+        result = pd.concat([result, table.assign(**about, mtf_c2=design.camera.mtf_c2)], ignore_index=True)
         done = {"micrographs": len(result.groupby(["metal", "micrograph"]))}
         spent = {"hours": round(hours + (time.monotonic() - start) / 3600, 3)}
         save_results(name, result, origin | done | spent, folder)
@@ -230,19 +218,19 @@ def write_examples(folder: Path) -> None:
         wave, truth = field_wave(design)
         defoci_A = defoci_A or (design.defocus_A,)
         images = [
-            form_micrograph(wave, defocus_A, design.microscope, design.detector, seed + number, design.slope)
+            form_micrograph(wave, defocus_A, design.microscope, design.camera, seed + number, design.slope)
             for number, defocus_A in enumerate(defoci_A)
         ]
-        counts = DOSE_E_A2 * design.detector.pixel_size_A**2
+        counts = DOSE_E_A2 * design.camera.pixel_size_A**2
         stored = np.clip(np.rint(np.stack(images) * counts), 0, 2**16 - 1).astype(np.uint16)
         tifffile.imwrite(
             folder / f"{name}.tif",
             stored if len(stored) > 1 else stored[0],
             imagej=True,
-            resolution=(10 / design.detector.pixel_size_A,) * 2,
+            resolution=(10 / design.camera.pixel_size_A,) * 2,
             metadata={"unit": "nm", "axes": "TYX" if len(stored) > 1 else "YX"},
         )
-        settings = design.model_dump(mode="json", include={"seed", "fidelity", "block", "microscope", "detector"})
+        settings = design.model_dump(mode="json", include={"seed", "fidelity", "block", "microscope", "camera"})
         settings["defoci_A"] = defoci_A
         (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         truth.to_csv(folder / f"{name}.csv", index=False)

@@ -179,7 +179,7 @@ class Fitting:
 
     def spectral_check(self) -> SpectralCheck:
         """The spectral check, learned from images with pixels of 0.76 to 1.28 Å, many of 1 Å."""
-        usual = self.design.detector.pixels
+        usual = self.design.camera.pixels
 
         def images(chunk: range) -> dict[str, np.ndarray]:
             strained, rng = self.waves("strained", chunk), np.random.default_rng((chunk.start, 1))

@@ -44,7 +44,7 @@ def specimen_images(
         wave = exit_wave(record.scene, design.microscope, design.fidelity)
         for draw in draws.values():
             rng = np.random.default_rng((design.seed, index))
-            made.append(expose(wave, draw(1, rng), design, rng, design.detector.pixels))
+            made.append(expose(wave, draw(1, rng), design, rng, design.camera.pixels))
         return made, record.label
 
     images, labels = zip(*on_all_cores(make, range(waves), "specimens"), strict=True)

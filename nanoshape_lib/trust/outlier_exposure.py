@@ -229,7 +229,7 @@ def make_series(
     def make(place: int) -> tuple[Tensor, list[float]]:
         rng, (real, imaginary) = np.random.default_rng((*seed, place)), waves[place].astype(np.float32)
         drawn, true = settings(rng), pixels[place] if isinstance(pixels, Sequence) else pixels
-        images = expose(real + 1j * imaginary, drawn, design, rng, true or design.detector.pixels, device)
+        images = expose(real + 1j * imaginary, drawn, design, rng, true or design.camera.pixels, device)
         return images, [setting.defocus_A for setting in drawn]
 
     images, defoci = zip(*on_all_cores(make, range(len(waves)), "images"), strict=True)

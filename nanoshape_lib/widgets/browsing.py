@@ -12,7 +12,7 @@ from nanoshape_lib.datasets.design import Split
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.orientations import equal_area
+from nanoshape_lib.figures.structures import equal_area
 from nanoshape_lib.networks.evaluation import BEAM
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.particles.orientation import reduce, sector_corners
@@ -89,7 +89,7 @@ class BrowserModel:
         wave = self.store.waves(self.split, group, group + 1)[0]
         defoci_A, seed = np.array(design.defoci_A), design.seed + group
         with threadpool_limits(1):  # threads that wait for each other on a busy machine take ten times longer
-            return focal_series(wave, defoci_A, design.microscope, design.detector, seed)
+            return focal_series(wave, defoci_A, design.microscope, design.camera, seed)
 
 
 class Cell(NamedTuple):

@@ -57,7 +57,7 @@ class Explorer(ipywidgets.VBox):
         )
         self.bars, self.calibration = ipywidgets.HTML(), ipywidgets.HTML()
         columns = []
-        for title, group in (("Particle", "particle"), ("Microscope", "microscope"), ("Camera", "detector")):
+        for title, group in (("Particle", "particle"), ("Microscope", "microscope"), ("Camera", "camera")):
             rows = [self.controls[name] for name, knob in KNOBS.items() if knob.group == group]
             if group == "particle":
                 rows = [self.controls["shape"], *rows, self.controls["film"]]

@@ -26,7 +26,7 @@ from nanoshape_lib.paths import data_file
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.widgets.knobs import FILM_DEFAULT, KNOBS, SHAPE_DEFAULT, KnobError, check, schema_values
 
@@ -172,7 +172,7 @@ class ExplorerModel:
     ----------
     classifier
         Without it there are no probabilities.
-    microscope, detector
+    microscope, camera
         The instrument; what has a knob is overridden by the knobs.
     seed
         Of the thermal displacements and of the counting noise.
@@ -196,12 +196,12 @@ class ExplorerModel:
         self,
         classifier: Classifier | None = None,
         microscope: Microscope | None = None,
-        detector: Detector | None = None,
+        camera: Camera | None = None,
         seed: int = 0,
         **settings: Any,
     ):
         self.classifier, self.seed = classifier, seed
-        self._microscope, self._detector = microscope or Microscope(), detector or Detector()
+        self._microscope, self._camera = microscope or Microscope(), camera or Camera()
         self.particle, self.imaging = Particle(), Imaging()
         self.change(**settings)
 
@@ -229,14 +229,14 @@ class ExplorerModel:
         )
 
     @property
-    def detector(self) -> Detector:
+    def camera(self) -> Camera:
         """The camera as its knobs stand."""
-        return Detector.model_validate(self._detector.model_dump() | schema_values("detector", asdict(self.imaging)))
+        return Camera.model_validate(self._camera.model_dump() | schema_values("camera", asdict(self.imaging)))
 
     def series(self, defoci_A: Sequence[float]) -> np.ndarray:
         """Images (N, n, n) in units of the incident intensity at N defoci [Å]; n is 128 for pixels of 1.0 Å."""
         with _THREADS.limit(limits=1):
-            return focal_series(self.simulated.wave, np.asarray(defoci_A), self.microscope, self.detector, self.seed)
+            return focal_series(self.simulated.wave, np.asarray(defoci_A), self.microscope, self.camera, self.seed)
 
     def image(self) -> np.ndarray:
         """The image (n, n), indexed [x, y], in units of the incident intensity."""
@@ -271,8 +271,8 @@ class ExplorerModel:
         ):
             if not min(seen) - LARGEST_MISFIT_A <= value <= max(seen) + LARGEST_MISFIT_A:
                 found.append(KNOBS[name].label)
-        known = design.microscope.model_dump() | design.detector.model_dump()
-        now = self.microscope.model_dump() | self.detector.model_dump()
+        known = design.microscope.model_dump() | design.camera.model_dump()
+        now = self.microscope.model_dump() | self.camera.model_dump()
         labels = {knob.field: knob.label for knob in KNOBS.values() if knob.field}
         return found + [label for field, label in labels.items() if not np.isclose(now[field], known[field])]
 

@@ -1,6 +1,6 @@
 """Every knob of the explorers, defined once: widgets and pages take names, ranges, units and defaults from here.
 
-Defaults and outer limits are those of `Microscope` and `Detector`; a knob may have a narrower range than its field.
+Defaults and outer limits are those of `Microscope` and `Camera`; a knob may have a narrower range than its field.
 """
 
 import math
@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.shapes import LARGEST_SIZE_A, SMALLEST_SIZE_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
-Group = Literal["particle", "microscope", "detector"]
+Group = Literal["particle", "microscope", "camera"]
 # Each divides the field into an even number of pixels.
 PIXEL_SIZES_A = (0.5, 0.64, 0.8, 1.0, 1.28, 1.6, 2.0)
 FILM_LABEL = "carbon film under the particle"
@@ -48,7 +48,7 @@ class Knob(NamedTuple):
     choices
         The only values it may take, if not all.
     field, scale
-        The field of `Microscope` or `Detector` that it sets to ``scale`` times its value; none for a
+        The field of `Microscope` or `Camera` that it sets to ``scale`` times its value; none for a
         knob of the particle and for the defocus, which each image has of its own.
     note
         What it is, where the label does not say it.
@@ -74,7 +74,7 @@ class Knob(NamedTuple):
         return f"{self.label} [{self.unit}]"
 
 
-SCHEMAS: dict[Group, type[BaseModel]] = {"microscope": Microscope, "detector": Detector}
+SCHEMAS: dict[Group, type[BaseModel]] = {"microscope": Microscope, "camera": Camera}
 
 
 def _limits(model: type[BaseModel], field: str) -> tuple[float, float]:
@@ -125,12 +125,12 @@ _ALL = (
         0.05,
         note="semi-angle of the illumination, 1/e half width",
     ),
-    _of_field("dose_e_A2", "dose", "e/Å²", "detector", "dose_e_A2", 0.1, 10, 1e5, logarithmic=True),
+    _of_field("dose_e_A2", "dose", "e/Å²", "camera", "dose_e_A2", 0.1, 10, 1e5, logarithmic=True),
     _of_field(
         "mtf_half_width",
         "MTF width",
         "1/px",
-        "detector",
+        "camera",
         "mtf_c2",
         0.05,
         0.1,
@@ -141,7 +141,7 @@ _ALL = (
         "pixel_size_A",
         "pixel size",
         "Å",
-        "detector",
+        "camera",
         "pixel_size_A",
         0.01,
         PIXEL_SIZES_A[0],
@@ -181,7 +181,7 @@ def check(name: str, value: Any) -> None:
 
 
 def schema_values(group: Group, settings: dict[str, float]) -> dict[str, float]:
-    """Fields of `Microscope` or of `Detector` as these knobs set them, with the pixel count that follows."""
+    """Fields of `Microscope` or of `Camera` as these knobs set them, with the pixel count that follows."""
     chosen = {KNOBS[name]: value for name, value in settings.items() if name in KNOBS}
     fields = {knob.field: knob.scale * value for knob, value in chosen.items() if knob.field and knob.group == group}
     if "pixel_size_A" in fields:
@@ -196,7 +196,7 @@ def knobs_json() -> dict[str, Any]:
     -------
     dict
         ``knobs``: a list of the fields of `Knob`; ``shape`` with its ``options`` in the order of the labels, and
-        ``film``, each with ``label`` and ``default``; ``field_A``, and ``microscope`` and ``detector``, the
+        ``film``, each with ``label`` and ``default``; ``field_A``, and ``microscope`` and ``camera``, the
         default of every field of the two schemas, also of those without a knob.
     """
     return {
@@ -205,5 +205,5 @@ def knobs_json() -> dict[str, Any]:
         "film": {"label": FILM_LABEL, "default": FILM_DEFAULT},
         "knobs": [knob._asdict() | {"choices": list(knob.choices)} for knob in _ALL],
         "microscope": Microscope().model_dump(),
-        "detector": Detector().model_dump(),
+        "camera": Camera().model_dump(),
     }

@@ -12,8 +12,7 @@ from ase import Atoms
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw
 
-from nanoshape_lib.figures.orientations import equal_area
-from nanoshape_lib.figures.structures import LIGHT
+from nanoshape_lib.figures.structures import LIGHT, equal_area
 from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape
@@ -164,13 +163,13 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
 
 def transfer_curve(model: ExplorerModel) -> str:
     """Contrast transfer of a weak phase object with its envelope, and the camera's: an SVG."""
-    microscope, detector = model.microscope, model.detector
+    microscope, camera = model.microscope, model.camera
     width, height, left, top, bottom = 400, 250, 38, 20, 36
     inner, middle, half = width - left - 12, top + (height - top - bottom) / 2, (height - top - bottom) / 2
     q = np.linspace(0, microscope.aperture_per_A, 401)
     transfer, envelope = phase_transfer(q, model.imaging.defocus_A, microscope)
     # In one direction, along the pixels' rows: a pixel integrates over its width.
-    camera = mtf(detector, torch.as_tensor(q)).numpy() * np.abs(np.sinc(q * detector.pixel_size_A))
+    seen = mtf(camera, torch.as_tensor(q)).numpy() * np.abs(np.sinc(q * camera.pixel_size_A))
     x = left + inner * q / q[-1]
     text = 'font-size="11" fill="currentColor"'
     parts = [f'<path d="M{left} {middle}H{width - 12}M{left} {top}V{height - bottom}" stroke="#888" fill="none"/>']
@@ -184,7 +183,7 @@ def transfer_curve(model: ExplorerModel) -> str:
     parts.append(
         f'<text x="{left + inner / 2}" y="{height - 6}" text-anchor="middle" {text}>spatial frequency [1/Å]</text>'
     )
-    marks = (("{111}", 1 / GOLD_111_A, -3, "end"), ("Nyquist", 0.5 / detector.pixel_size_A, 3, "start"))
+    marks = (("{111}", 1 / GOLD_111_A, -3, "end"), ("Nyquist", 0.5 / camera.pixel_size_A, 3, "start"))
     for name, place, right, anchor in marks:
         if place < q[-1]:
             at = left + inner * place / q[-1]
@@ -193,7 +192,7 @@ def transfer_curve(model: ExplorerModel) -> str:
     for values, colour, dashes in (
         (envelope, ENVELOPE, "6 4"),
         (-envelope, ENVELOPE, "6 4"),
-        (camera, CAMERA, "1 3"),
+        (seen, CAMERA, "1 3"),
         (transfer, TRANSFER, ""),
     ):
         line = f'stroke="{colour}" stroke-width="{1.5 if dashes else 2}" stroke-dasharray="{dashes}" fill="none"'

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import ipywidgets
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse
-from nanoshape_lib.micrographs.evidence import Explainer
+from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse
 from nanoshape_lib.micrographs.formats import FORMATS
 from nanoshape_lib.micrographs.report import STYLE, section
 from nanoshape_lib.trust.classifier import Classifier
@@ -38,12 +37,12 @@ def answer(uploaded: Uploaded, classifier: Classifier) -> str:
         path = Path(folder, Path(uploaded.name).name)
         path.write_bytes(uploaded.content)
         try:
-            found = analyse(path, classifier, uploaded.pixel_size_A)
+            found = analyse(path, classifier, uploaded.pixel_size_A, explainer=Explainer(classifier))
         except NanoshapeError as error:
             raise NanoshapeError(str(error).replace(f"{folder}/", "")) from None
     notes = tuple(note.replace(f"{folder}/", "") for note in found.micrograph.notes)
     found = replace(found, micrograph=replace(found.micrograph, notes=notes))
-    return section(found, Explainer(classifier).explain(found))
+    return section(found)
 
 
 class Upload(ipywidgets.VBox):

@@ -33,8 +33,7 @@ from nanoshape_lib.datasets.generation import cost, generate, make_record
 from nanoshape_lib.datasets.images import make_images, make_pass
 from nanoshape_lib.datasets.schema import chunk_file, chunks
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.networks.models import build_model
-from nanoshape_lib.networks.training import _forward
+from nanoshape_lib.networks.models import build_model, forward
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import GENERATED
@@ -249,7 +248,7 @@ def training_step(architecture: str) -> Callable[[], object]:
     images, labels = torch.randn(BATCH, 128, 128), torch.randint(5, (BATCH,))
 
     def step() -> None:
-        torch.nn.functional.cross_entropy(_forward(model, images, "cpu").float(), labels).backward()
+        torch.nn.functional.cross_entropy(forward(model, images, "cpu").float(), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -258,16 +257,16 @@ def training_step(architecture: str) -> Callable[[], object]:
 
 def measure_formation(table: Table, paper: DatasetDesign) -> None:
     """Forming an image against a training step for one, and against the explicit average, on one thread."""
-    microscope, detector = paper.microscope, paper.detector
+    microscope, camera = paper.microscope, paper.camera
     wave = exit_wave(sample(paper, 1)[0], microscope, paper.fidelity)
     waves, defoci = torch.as_tensor(wave).expand(14, -1, -1), torch.tensor(paper.defoci_A)
     step = least_seconds(training_step("cnn6")) / BATCH
     table.add(f"training step of the 6-block CNN, batch of {BATCH}, one thread", 1e3 * step, "ms/image")
     for name, angles in {"plain": None, "turned in its plane": torch.linspace(0, 350, 14)}.items():
-        form = least_seconds(lambda angles=angles: form_images(waves, defoci, microscope, detector, None, angles)) / 14
+        form = least_seconds(lambda angles=angles: form_images(waves, defoci, microscope, camera, None, angles)) / 14
         table.add(f"forming an image, {name}, one thread", 1e3 * form, "ms/image")
         table.add(f"forming an image, {name}, over a training step for it", 100 * form / step, "%", most=40)
-    pixels = intensity_pixels(microscope, detector)
+    pixels = intensity_pixels(microscope, camera)
     few = least_seconds(lambda: intensity_spectrum(waves[:1], defoci[:1], microscope, pixels))
     explicit = least_seconds(lambda: convergence.explicit_intensity(wave, 50.0, microscope), 1)
     table.add("explicit average over 61 foci over the sum of coherent systems", explicit / few, "times")

@@ -27,8 +27,8 @@ PIXEL_A, REPEATS = 0.25, 3
 def write(path: Path, pixels: int, particles: int) -> None:
     """A micrograph at the settings of the study's first one, as ImageJ would write it."""
     design = draw_design(0, particles, round(pixels * PIXEL_A / 128))
-    camera = design.detector.model_copy(update={"pixels": pixels, "pixel_size_A": PIXEL_A})
-    image = take(design.model_copy(update={"detector": camera})).image
+    camera = design.camera.model_copy(update={"pixels": pixels, "pixel_size_A": PIXEL_A})
+    image = take(design.model_copy(update={"camera": camera})).images[0]
     resolution = (10 / PIXEL_A,) * 2
     tifffile.imwrite(path, image.astype(np.float32), imagej=True, resolution=resolution, metadata={"unit": "nm"})
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.networks import training
-from nanoshape_lib.networks.models import ARCHITECTURES, build_model
+from nanoshape_lib.networks.models import ARCHITECTURES, build_model, low_precision
 from nanoshape_lib.networks.training import TrainingConfig
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import RESULTS, provenance, save_results
@@ -49,7 +49,7 @@ def bare(architecture: str, device: str, tuned: bool) -> Callable[[], None]:
     images = torch.randn(BATCH, 1, 128, 128, device=device).contiguous(memory_format=layout)
     labels = torch.randint(5, (BATCH,), device=device)
     optimizer, loss = torch.optim.AdamW(model.parameters()), nn.CrossEntropyLoss()
-    kind, low = torch.device(device).type, tuned and training.low_precision(device)
+    kind, low = torch.device(device).type, tuned and low_precision(device)
 
     def steps() -> None:
         for _ in range(BATCHES[architecture]):

@@ -23,7 +23,7 @@ from nanoshape_lib.particles.orientation import random_rotations, reduce, sector
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import form_images, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.results import load_examples
 
 AXE = javascript.MODULES / "axe-core" / "axe.min.js"
@@ -130,8 +130,8 @@ def expected_image(wave, defocus_A, turn_deg=0.0) -> torch.Tensor:
     """The library's image (1, 128, 128) without noise at the first settings but the defocus."""
     microscope = Microscope()
     unpacked = torch.as_tensor(unpack(wave.data, microscope, wave_pixels(microscope)))[None]
-    detector = Detector(dose_e_A2=None)
-    return form_images(unpacked, torch.tensor([defocus_A]), microscope, detector, turn_deg=torch.tensor([turn_deg]))
+    camera = Camera(dose_e_A2=None)
+    return form_images(unpacked, torch.tensor([defocus_A]), microscope, camera, turn_deg=torch.tensor([turn_deg]))
 
 
 def of(waves, shape, direction):

@@ -21,7 +21,7 @@ from nanoshape_lib.particles.specimen import shake
 from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.widgets.drawing import wave_maps
 from nanoshape_lib.widgets.explorer_model import power_spectrum
 from nanoshape_lib.widgets.knobs import KNOBS
@@ -112,11 +112,11 @@ def draw(rng: np.random.Generator) -> dict[str, float]:
     return values | {"turn": float(rng.integers(-180, 181))}
 
 
-def instrument(values: dict[str, float]) -> tuple[Microscope, Detector]:
+def instrument(values: dict[str, float]) -> tuple[Microscope, Camera]:
     """Microscope and camera, without noise, as some knobs set them."""
     fields = {knob.field: knob.scale * values[name] for name, knob in KNOBS.items() if name in values and knob.field}
     microscope = {name: value for name, value in fields.items() if name in Microscope.model_fields}
-    return Microscope(**microscope), Detector(mtf_c2=fields["mtf_c2"], dose_e_A2=None)
+    return Microscope(**microscope), Camera(mtf_c2=fields["mtf_c2"], dose_e_A2=None)
 
 
 @pytest.mark.parametrize("shape", list(Shape))
@@ -133,16 +133,16 @@ def test_the_page_forms_the_librarys_images_and_finds_its_probabilities(tab, wav
             "Cs_A": microscope.Cs_A,
             "focal_spread_A": microscope.focal_spread_A,
             "convergence_mrad": microscope.convergence_mrad,
-            "mtf_c2": detector.mtf_c2,
+            "mtf_c2": camera.mtf_c2,
         }
-        for values, (microscope, detector) in zip(settings, instruments, strict=True)
+        for values, (microscope, camera) in zip(settings, instruments, strict=True)
     ]
     found = tab.evaluate(FORM, [wave.name, cases])
     unpacked = torch.as_tensor(unpack(wave.data, Microscope(), wave_pixels(Microscope())))[None]
     contrasts = []
-    for values, (microscope, detector), (image, outputs) in zip(settings, instruments, found, strict=True):
+    for values, (microscope, camera), (image, outputs) in zip(settings, instruments, found, strict=True):
         defocus, turn = torch.tensor([values["defocus_A"]]), torch.tensor([values["turn"]])
-        expected = form_images(unpacked, defocus, microscope, detector, turn_deg=turn)
+        expected = form_images(unpacked, defocus, microscope, camera, turn_deg=turn)
         with torch.inference_mode():
             logits = model(standardise(expected)[:, None]).numpy()[0]
         contrasts.append(float(expected.std()))
@@ -153,14 +153,14 @@ def test_the_page_forms_the_librarys_images_and_finds_its_probabilities(tab, wav
 
 @pytest.mark.parametrize("turn", [0, 90, -127])
 def test_wave_spectrum_and_transfer_are_the_librarys(tab, waves, turn):
-    wave, microscope, detector = waves[4], Microscope(), Detector(dose_e_A2=None)
+    wave, microscope, camera = waves[4], Microscope(), Camera(dose_e_A2=None)
     settings = {name: getattr(microscope, name) for name in ("Cs_A", "focal_spread_A", "convergence_mrad")}
     q = np.linspace(0, microscope.aperture_per_A, 30)
     found = tab.evaluate(PANELS, [wave.name, turn, settings | {"defocus_A": -120.0}, q.tolist()])
     transfer, envelope = phase_transfer(q, -120.0, microscope)
     assert [point["transfer"] for point in found["curve"]] == pytest.approx(transfer, abs=1e-9)
     assert [point["envelope"] for point in found["curve"]] == pytest.approx(envelope, abs=1e-9)
-    assert found["camera"] == pytest.approx(mtf(detector, torch.as_tensor(q)).numpy(), abs=1e-9)
+    assert found["camera"] == pytest.approx(mtf(camera, torch.as_tensor(q)).numpy(), abs=1e-9)
 
     power = power_spectrum(array(found["image"]).astype(float))
     assert np.abs(10 ** array(found["power"]) - 10**power).max() < 1e-4 * (10**power).max()
@@ -181,7 +181,7 @@ def test_a_stored_wave_is_the_exit_wave_rounded(waves):
     exact = exit_wave(deposit(shake(atoms, np.random.default_rng(1)), Placement(BLOCK)), microscope, "fast")
     assert pack(exact, microscope) == wave.data
     pair = torch.as_tensor(np.stack([exact, unpack(wave.data, microscope, len(exact))]))
-    images = form_images(pair, torch.full((2,), 80.0), microscope, Detector(dose_e_A2=None))
+    images = form_images(pair, torch.full((2,), 80.0), microscope, Camera(dose_e_A2=None))
     assert 1e-4 < float((images[1] - images[0]).std() / images[0].std()) < 0.02
 
 

@@ -95,7 +95,7 @@ def test_a_block_that_serves_two_splits_is_refused():
         ({"defoci_A": [float("nan")]}, "finite number"),
         ({"sizes_A": [40, 200]}, "size is 200 Å, but must lie within 5 Å of a size at which the cube exists"),
         ({"sizes_A": [40, 90]}, "sizes_A holds 90 Å, but the octahedron of that size, 126 Å wide, must fit into 124 Å"),
-        ({"detector": {"pixels": 100}}, r"pixel_size_A is 100 Å, but must be 128 Å, the field"),
+        ({"camera": {"pixels": 100}}, r"pixel_size_A is 100 Å, but must be 128 Å, the field"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_stored_wave_is_the_exit_wave(tiny_store, tiny_design):
     wave = exit_wave(record.scene, tiny_design.microscope, tiny_design.fidelity)
     stored = tiny_store.waves("test", 3, 4)[0]
     assert np.linalg.norm(stored - wave) < 5e-4 * np.linalg.norm(wave)
-    noiseless = tiny_design.detector.model_copy(update={"dose_e_A2": None})
+    noiseless = tiny_design.camera.model_copy(update={"dose_e_A2": None})
     pair = [focal_series(w, np.array([50.0]), tiny_design.microscope, noiseless)[0] for w in (stored, wave)]
     assert (pair[0] - pair[1]).std() < 0.01 * pair[1].std()
     row = tiny_store.table("test").iloc[3]

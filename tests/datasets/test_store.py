@@ -371,7 +371,7 @@ def test_a_store_of_another_schema_is_left_alone(tiny_design, tmp_path, monkeypa
             zarr.create_group(path, path=split, overwrite=True)
     before = files_of(path)
     for use in (Store, lambda path: generate(tiny_design, path, workers=0)):
-        with pytest.raises(NanoshapeError, match="has schema version 9, but this library reads 2"):
+        with pytest.raises(NanoshapeError, match="has schema version 9, but this library reads 3"):
             use(path)
     assert files_of(path) == before
 

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["rsciio", "tifffile", "PIL", "nanoshape
 
     from nanoshape_lib.datasets.design import DatasetDesign
     from nanoshape_lib.micrographs import cleaning, formats, pixel_size, sandbox
-    from nanoshape_lib.simulation.optics import Detector, Microscope
+    from nanoshape_lib.simulation.optics import Camera, Microscope
 
 import numpy as np
 from pydantic import ValidationError
@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from microscope_files import PLAIN_WRITERS, WRITERS, write_png
 
 SUFFIXES = list(formats.FORMATS)
-MODELS = (Microscope, Detector, DatasetDesign)
+MODELS = (Microscope, Camera, DatasetDesign)
 DESIGN = (
     '{"sizes_A": [40], "train": {"orientations": 3, "blocks": [0]}, "validation": {"orientations": 1, "blocks": [1]},'
     ' "test": {"orientations": 1, "blocks": [2]}, "defoci_A": [-70, 10, 90], "fidelity": "fast"}'
@@ -103,7 +103,7 @@ def seed(folder: Path) -> None:
         path = WORK / name
         write(path)
         (folder / name).write_bytes(bytes([SUFFIXES.index(path.suffix)]) + path.read_bytes())
-    models = (Microscope().model_dump_json(), Detector().model_dump_json(), DESIGN)
+    models = (Microscope().model_dump_json(), Camera().model_dump_json(), DESIGN)
     for number, text in enumerate(models, len(SUFFIXES)):
         (folder / f"model{number}").write_bytes(bytes([number]) + text.encode())
 

@@ -11,9 +11,7 @@ from typer.testing import CliRunner
 
 from nanoshape_lib.cli import app
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse, analyse_all, predictions
-from nanoshape_lib.micrographs.cleaning import clean
-from nanoshape_lib.micrographs.evidence import Explainer
+from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse, analyse_all, predictions
 from nanoshape_lib.micrographs.report import summary, write_report
 from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import load_weights
@@ -31,7 +29,7 @@ def classifier():
 @pytest.fixture(scope="module")
 def analysis(micrograph, classifier, tmp_path_factory):
     path = tmp_path_factory.mktemp("files") / "micrograph.npy"
-    np.save(path, micrograph.image)
+    np.save(path, micrograph.images[0])
     return analyse(path, classifier, micrograph.pixel_size_A)
 
 
@@ -62,7 +60,7 @@ def test_probabilities_are_the_temperature_scaled_mean_over_eight_symmetries(ana
 def test_a_focal_series_is_one_particle_seen_several_times(tmp_path, classifier, tiny_store):
     wave = tiny_store.waves("test", 0, 1)[0]
     design = tiny_store.design
-    series = focal_series(wave, np.array([-60.0, 0.0, 60.0]), design.microscope, design.detector, 3)
+    series = focal_series(wave, np.array([-60.0, 0.0, 60.0]), design.microscope, design.camera, 3)
     np.save(tmp_path / "series.npy", series)
     found = analyse(tmp_path / "series.npy", classifier, 1.0, whole_field=True)
     assert found.table["images"].tolist() == [3]
@@ -81,9 +79,9 @@ def _saved(path, image):
 
 def test_without_particles_the_table_is_empty_and_the_report_says_so(tmp_path, classifier, rng):
     path = _saved(tmp_path / "noise.npy", rng.poisson(100, (300, 300)).astype(float))
-    found = analyse(path, classifier, 1.0)
+    found = analyse(path, classifier, 1.0, explainer=Explainer(classifier))
     assert found.table.empty and "no particle was found" in found.micrograph.notes[-1]
-    page = write_report(tmp_path / "report", [found], [], "one network", [Explainer(classifier).explain(found)])
+    page = write_report(tmp_path / "report", [found], [], "one network")
     assert "no particle was found" in page.read_text()
     assert summary(predictions([found])) == "no particles"
 
@@ -123,8 +121,8 @@ def test_command_writes_a_table_and_a_page_and_fails_if_a_file_did(tmp_path, ana
 def test_names_of_files_cannot_break_the_page(tmp_path, analysis, classifier, micrograph):
     path = tmp_path / "<script>alert(1)<.npy"
     shutil.copy(analysis.micrograph.path, path)
-    found = analyse(path, classifier, micrograph.pixel_size_A)
-    page = write_report(tmp_path / "out", [found], [], "a & b", [Explainer(classifier).explain(found)]).read_text()
+    found = analyse(path, classifier, micrograph.pixel_size_A, explainer=Explainer(classifier))
+    page = write_report(tmp_path / "out", [found], [], "a & b").read_text()
     assert "<script" not in page and "a &amp; b" in page
 
 
@@ -144,7 +142,7 @@ def test_several_networks_average_their_probabilities(analysis, classifier):
 
 
 def test_the_study_counts_what_was_found_right_wrong_and_refused(micrograph, classifier, tmp_path):
-    table = name_particles(micrograph._replace(image=clean(micrograph.image).image), {"ours": classifier})
+    table = name_particles(micrograph, {"ours": classifier})
     counted = shares(table).iloc[0]
     assert counted["particles"] == len(micrograph.truth)
     assert counted["found"] == (table["found"] & (table["label"] >= 0)).sum() / len(micrograph.truth)

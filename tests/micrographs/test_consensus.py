@@ -28,7 +28,7 @@ def _shown(logs: np.ndarray, deviations: np.ndarray) -> pd.DataFrame:
 def platinum():
     """A micrograph with pixels of 1 Å, whose rings nobody can read, in gold and in platinum."""
     design = draw_design(2002)
-    assert design.detector.pixel_size_A == 1
+    assert design.camera.pixel_size_A == 1
     return {metal: take(design.model_copy(update={"metal": metal})) for metal in ("Au", "Pt")}
 
 
@@ -82,8 +82,8 @@ def test_particles_together_tell_platinum_from_gold_where_no_ring_can_be_read(pl
     notes, classifier = {}, Classifier(WEIGHTS)
     for metal, micrograph in platinum.items():
         with pytest.raises(NoLattice):
-            estimate_pixel_size(micrograph.image, micrograph.pixel_size_A)
-        np.save(tmp_path / f"{metal}.npy", micrograph.image)
+            estimate_pixel_size(micrograph.images[0], micrograph.pixel_size_A)
+        np.save(tmp_path / f"{metal}.npy", micrograph.images[0])
         found = analyse(tmp_path / f"{metal}.npy", classifier, micrograph.pixel_size_A)
         notes[metal] = " ".join(found.micrograph.notes)
     assert "lattice constant" in notes["Pt"] and "together" not in notes["Au"]

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.pixel_size import RING_111_A, NoLattice, check, estimate_pixel_size, settle
+from nanoshape_lib.micrographs.pixel_size import RING_111_A, NoLattice, check, estimate_pixel_size, find_spots, settle
 from nanoshape_lib.micrographs.reading import Micrograph
-from nanoshape_lib.micrographs.spots import find_spots
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, film_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.studies.micrographs import draw_design, take
 
 PARTICLES = 16
@@ -47,7 +46,7 @@ def _particles(rng: np.random.Generator, turns: np.ndarray, symbol: str = "Au", 
 def _field(waves: list[np.ndarray], pixels: int, defocus_A: float, dose_e_A2: float, seed: int, side: int = 4):
     """A field of side² waves in random order, with soft seams; pixels of 128 Å / pixels."""
     rng = np.random.default_rng(seed)
-    camera = Detector(pixels=pixels, pixel_size_A=FIELD_A / pixels, dose_e_A2=dose_e_A2)
+    camera = Camera(pixels=pixels, pixel_size_A=FIELD_A / pixels, dose_e_A2=dose_e_A2)
     overlap = pixels // 8
     ramp = np.ones(pixels)
     ramp[:overlap] = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap)
@@ -189,11 +188,11 @@ def test_an_expected_size_decides_between_two_that_fit_about_equally_well():
     for metal, ratio in (("Au", 1.0), ("Pt", 4.078 / 3.92)):
         micrograph = take(draw_design(2014).model_copy(update={"metal": metal}))
         with pytest.raises(NoLattice, match="about equally well"):
-            estimate_pixel_size(micrograph.image)
-        found = estimate_pixel_size(micrograph.image, 0.64)
+            estimate_pixel_size(micrograph.images[0])
+        found = estimate_pixel_size(micrograph.images[0], 0.64)
         assert found.pixel_size_A / micrograph.pixel_size_A == pytest.approx(ratio, abs=0.01)
         with pytest.raises(NoLattice, match="about equally well"):
-            estimate_pixel_size(micrograph.image, 0.3)
+            estimate_pixel_size(micrograph.images[0], 0.3)
 
 
 def test_an_expected_size_does_not_hide_a_lattice_that_is_plain_to_see(waves):

@@ -16,7 +16,7 @@ from nanoshape_lib.particles import shapes
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 
 def _counts(shape: tuple[int, ...], dtype: str = "uint16") -> np.ndarray:
@@ -169,7 +169,7 @@ def test_a_reader_that_hangs_is_stopped(tmp_path, monkeypatch):
 def micrograph() -> np.ndarray:
     """Counts of a truncated octahedron on carbon, 0.5 Å pixels, 400 e/Å²."""
     wave = exit_wave(deposit(shapes.build("truncated octahedron", 52), Placement(0)), Microscope(), "fast")
-    camera = Detector(pixels=256, pixel_size_A=0.5, dose_e_A2=400)
+    camera = Camera(pixels=256, pixel_size_A=0.5, dose_e_A2=400)
     return 100 * focal_series(wave, np.array([80.0]), Microscope(), camera)[0]
 
 

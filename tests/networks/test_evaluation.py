@@ -19,7 +19,6 @@ from nanoshape_lib.networks.evaluation import (
     confusion_matrix,
     fit_temperature,
     nearest_direction,
-    paired_difference,
     predictions_table,
     subset_difference,
     training_difference,
@@ -105,24 +104,25 @@ def test_pairing_finds_a_difference_that_separate_intervals_do_not():
     second = clustered(rng, 100, 10, 0.6, 0.9)
     mended = ~second["correct"] & (rng.random(len(second)) < 0.1)
     first = second.assign(correct=second["correct"] | mended)
-    difference, low, high = paired_difference(first, second)
+    groups, right, other = first["group"].to_numpy(), *(each[["correct"]].to_numpy().T for each in (first, second))
+    difference, low, high = training_difference(groups, right, other)
     assert difference == pytest.approx(mended.mean())
     assert 0 < low < difference < high
     assert accuracy_interval(first)[1] < accuracy_interval(second)[2]
-    assert paired_difference(second, first)[0] == pytest.approx(-difference)
+    assert training_difference(groups, other, right)[0] == pytest.approx(-difference)
 
 
-def test_different_test_images_cannot_be_paired():
-    first, second = (table_of([0, 0], groups).assign(correct=True) for groups in ([0, 1], [0, 2]))
-    with pytest.raises(NanoshapeError, match="first and second hold different images"):
-        paired_difference(first, second)
-
-
-def test_one_training_of_each_gives_the_paired_difference():
-    rng = np.random.default_rng(5)
-    first, second = clustered(rng, 60, 5, 0.8, 0.5), clustered(rng, 60, 5, 0.6, 0.5)
-    one = training_difference(first["group"], first[["correct"]].T.to_numpy(), second[["correct"]].T.to_numpy())
-    assert one == pytest.approx(paired_difference(first, second))
+@pytest.mark.parametrize("right", [True, False])
+def test_an_interval_without_a_failure_is_the_exact_one_of_independent_groups(right):
+    """No failure in n groups allows every rate p of failure with (1 - p)^n > 0.025, whatever a group holds."""
+    predictions = pd.DataFrame({"group": np.repeat(np.arange(40), 14), "correct": right})
+    accuracy, low, high = accuracy_interval(predictions)
+    assert accuracy == right
+    bound = 0.025 ** (1 / 40)
+    assert (low, high) == pytest.approx((bound, 1) if right else (0, 1 - bound), abs=1e-9)
+    assert accuracy_interval(predictions, level=0.5)[1 if right else 2] == pytest.approx(
+        0.25 ** (1 / 40) if right else 1 - 0.25 ** (1 / 40), abs=1e-9
+    )
 
 
 def test_trainings_that_disagree_widen_the_interval():

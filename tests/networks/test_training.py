@@ -12,9 +12,9 @@ import torch
 
 from nanoshape_lib.datasets.images import ImageSet, save_images
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.networks import training
+from nanoshape_lib.networks import models, training
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.networks.training import TrainingConfig, fit, history_table, predict, symmetry_augment
+from nanoshape_lib.networks.training import TrainingConfig, fit, predict, symmetry_augment
 
 
 def stripes(n, seed, shuffled=False):
@@ -57,7 +57,7 @@ def test_a_trivial_problem_is_learned(sets, tmp_path):
     test = stripes(100, 2)
     accuracy = (predict(model, test.images).argmax(axis=1) == test.labels.numpy()).mean()
     assert accuracy > 0.9
-    history = history_table(card)
+    history = pd.DataFrame(card["history"])
     assert len(history) == 12 and history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
 
 
@@ -94,12 +94,12 @@ def test_an_interrupted_training_ends_with_the_same_weights(sets, tmp_path, monk
 
 TOGETHER = """
 import torch
-from nanoshape_lib.networks import training
+from nanoshape_lib.networks import models, training
 from nanoshape_lib.datasets.images import load_images
 
 torch.set_num_threads(1)
 torch.nn.BatchNorm2d = lambda channels: torch.nn.Identity()
-training.low_precision = lambda device: False
+models.low_precision = lambda device: False
 config = training.TrainingConfig(architecture="cnn4", epochs=2, batch_size=8)
 training.fit(config, load_images("train"), load_images("validation"), "run")
 """
@@ -113,13 +113,13 @@ def test_two_processes_train_the_network_of_one_if_nothing_is_normalised_over_th
     subprocess.run(launch, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
     monkeypatch.setattr(torch.nn, "BatchNorm2d", lambda channels: torch.nn.Identity())
     two, card = load_weights(tmp_path / "run/weights.safetensors")
-    monkeypatch.setattr(training, "low_precision", lambda device: False)
+    monkeypatch.setattr(models, "low_precision", lambda device: False)
     one, alone = fit(config_of(), *sets, tmp_path / "alone")
     for first, second in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
         # Adam divides by the gradient's own size: where that is rounding, so is the sign of the step.
         assert (first - second).norm() < 0.01 * first.norm()
     losses = ["train_loss", "validation_loss"]
-    assert np.allclose(history_table(card)[losses], history_table(alone)[losses], rtol=1e-4)
+    assert np.allclose(pd.DataFrame(card["history"])[losses], pd.DataFrame(alone["history"])[losses], rtol=1e-4)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(sets, tmp_path, monkeypatch):
@@ -143,6 +143,24 @@ def test_the_seed_decides_the_weights(sets, tmp_path):
     )
     assert same_weights(first, again)
     assert not same_weights(first, other)
+
+
+def test_fine_tuning_begins_with_the_given_weights_and_goes_on_after_an_interruption(sets, tmp_path):
+    first, _ = fit(config_of(), *sets, tmp_path / "first")
+    given = tmp_path / "first/weights.safetensors"
+    idle, _ = fit(config_of(epochs=1, learning_rate=1e-12), *sets, tmp_path / "idle", start=given)
+    for before, after in zip(first.parameters(), idle.parameters(), strict=True):
+        assert torch.allclose(before, after, atol=1e-6)
+    whole, card = fit(config_of(), *sets, tmp_path / "whole", start=given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", iter([0.0, 2.0]).__next__)
+        with pytest.raises(OutOfTime, match="has 1 of 2 epochs"):
+            fit(config_of(), *sets, tmp_path / "stopped", deadline=1.0, start=given)
+    resumed, again = fit(config_of(), *sets, tmp_path / "stopped", start=given)
+    assert same_weights(whole, resumed)
+    assert [row["train_loss"] for row in card["history"]] == [row["train_loss"] for row in again["history"]]
+    with pytest.raises(NanoshapeError, match="start is a cnn4, but must be a cnn5"):
+        fit(config_of(architecture="cnn5"), *sets, tmp_path / "other", start=given)
 
 
 def test_shuffled_labels_teach_nothing(sets, tmp_path):
@@ -177,7 +195,7 @@ def test_early_stopping_looks_at_the_validation_set_alone(sets, tmp_path):
     lying = stripes(20, 1, shuffled=True)
     config = config_of(epochs=40, patience=6, learning_rate=3e-3)
     _, card = fit(config, sets[0], lying, tmp_path)
-    history = history_table(card)
+    history = pd.DataFrame(card["history"])
     assert len(history) < 40
     assert card["best_epoch"] == history["validation_loss"].argmin() + 1 == len(history) - 6
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]

@@ -8,9 +8,9 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.simulation.exit_waves import exit_wave, fourier_crop, wave_pixels
 from nanoshape_lib.simulation.field import MicrographDesign, _scenes, field_wave, form_micrograph, place
 from nanoshape_lib.simulation.imaging import form_images
-from nanoshape_lib.simulation.optics import Detector
+from nanoshape_lib.simulation.optics import Camera
 
-ONE = MicrographDesign(seed=3, tiles=1, particles=1, defocus_A=60.0, detector=Detector(dose_e_A2=None))
+ONE = MicrographDesign(seed=3, tiles=1, particles=1, defocus_A=60.0, camera=Camera(dose_e_A2=None))
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def test_a_field_of_one_particle_holds_the_wave_of_its_scene(one):
 def test_its_image_is_that_of_a_single_wave(one):
     wave, _ = one
     small = torch.fft.ifft2(fourier_crop(torch.fft.fft2(wave), wave_pixels(ONE.microscope)))
-    expected = form_images(small[None], torch.tensor([ONE.defocus_A]), ONE.microscope, ONE.detector)[0].numpy()
-    got = form_micrograph(wave, ONE.defocus_A, ONE.microscope, ONE.detector)
+    expected = form_images(small[None], torch.tensor([ONE.defocus_A]), ONE.microscope, ONE.camera)[0].numpy()
+    got = form_micrograph(wave, ONE.defocus_A, ONE.microscope, ONE.camera)
     np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
@@ -41,8 +41,8 @@ def test_an_empty_field_is_one_everywhere(threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        detector = Detector(pixels=1024, pixel_size_A=0.5, dose_e_A2=None)
-        image = form_micrograph(torch.ones(1024, 1024, dtype=torch.complex64), 80.0, ONE.microscope, detector)
+        camera = Camera(pixels=1024, pixel_size_A=0.5, dose_e_A2=None)
+        image = form_micrograph(torch.ones(1024, 1024, dtype=torch.complex64), 80.0, ONE.microscope, camera)
     finally:
         torch.set_num_threads(before)
     np.testing.assert_allclose(image, 1.0, atol=1e-5)
@@ -52,8 +52,8 @@ def test_noise_falls_with_the_root_of_the_dose_and_light_with_the_slope(one):
     wave, _ = one
 
     def taken(dose, slope=(0.0, 0.0)):
-        detector = ONE.detector.model_copy(update={"dose_e_A2": dose})
-        return form_micrograph(wave, ONE.defocus_A, ONE.microscope, detector, 1, slope)
+        camera = ONE.camera.model_copy(update={"dose_e_A2": dose})
+        return form_micrograph(wave, ONE.defocus_A, ONE.microscope, camera, 1, slope)
 
     clean = taken(None)
     noise = [np.std(taken(dose) - clean) for dose in (100.0, 400.0)]

@@ -25,12 +25,12 @@ from nanoshape_lib.simulation.imaging import (
     standardise,
     turn,
 )
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 MICROSCOPE = Microscope()
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
-NOISELESS = Detector(dose_e_A2=None)
-IDEAL = Detector(dose_e_A2=None, mtf_c1=1.0)
+NOISELESS = Camera(dose_e_A2=None)
+IDEAL = Camera(dose_e_A2=None, mtf_c1=1.0)
 PIXELS = wave_pixels(MICROSCOPE)
 
 
@@ -57,8 +57,8 @@ def intensity(wave, defocus_A, microscope, pixels=PIXELS):
     return torch.fft.irfft2(spectrum, s=(pixels, pixels))[0].numpy()
 
 
-def camera_image(fine, detector=NOISELESS):
-    return record(torch.fft.rfft2(torch.as_tensor(fine, dtype=torch.float32))[None], detector)[0].numpy()
+def camera_image(fine, camera=NOISELESS):
+    return record(torch.fft.rfft2(torch.as_tensor(fine, dtype=torch.float32))[None], camera)[0].numpy()
 
 
 def relative_rms(image, reference):
@@ -144,12 +144,12 @@ def test_defocus_undoes_propagation(gold):
 # ------------------------------------------------------------------ grids and pixels
 
 
-@pytest.mark.parametrize("detector", [NOISELESS, Detector(dose_e_A2=None, pixels=256, pixel_size_A=0.5)])
-def test_nothing_aliases_into_the_camera_image(gold, detector):
-    pixels = intensity_pixels(MICROSCOPE, detector)
-    images = [camera_image(intensity(gold, 70, MICROSCOPE, n), detector) for n in (pixels, 2 * pixels)]
+@pytest.mark.parametrize("camera", [NOISELESS, Camera(dose_e_A2=None, pixels=256, pixel_size_A=0.5)])
+def test_nothing_aliases_into_the_camera_image(gold, camera):
+    pixels = intensity_pixels(MICROSCOPE, camera)
+    images = [camera_image(intensity(gold, 70, MICROSCOPE, n), camera) for n in (pixels, 2 * pixels)]
     assert relative_rms(*images) < 1e-3
-    assert pixels % detector.pixels == 0
+    assert pixels % camera.pixels == 0
 
 
 def test_an_intensity_formed_on_the_grid_of_the_wave_would_alias(gold):
@@ -185,7 +185,7 @@ def test_vacuum_is_even_and_one():
 
 def test_a_camera_with_another_field_is_refused(gold):
     with pytest.raises(NanoshapeError, match=r"pixels x pixel_size_A is 64 Å, but must be the field of the waves, 128"):
-        focal_series(gold, np.array([0.0]), MICROSCOPE, Detector(pixels=64))
+        focal_series(gold, np.array([0.0]), MICROSCOPE, Camera(pixels=64))
 
 
 # ------------------------------------------------------------------ counting and modulation transfer
@@ -193,8 +193,8 @@ def test_a_camera_with_another_field_is_refused(gold):
 
 @pytest.mark.parametrize(("pixels", "pixel_size_A", "dose_e_A2"), [(128, 1.0, 100.0), (64, 2.0, 7.0)])
 def test_counts_have_the_mean_and_the_variance_of_poisson(pixels, pixel_size_A, dose_e_A2):
-    detector = Detector(pixels=pixels, pixel_size_A=pixel_size_A, dose_e_A2=dose_e_A2, mtf_c1=1.0)
-    image = focal_series(np.ones((PIXELS, PIXELS)), np.zeros(8), MICROSCOPE, detector, seed=1)
+    camera = Camera(pixels=pixels, pixel_size_A=pixel_size_A, dose_e_A2=dose_e_A2, mtf_c1=1.0)
+    image = focal_series(np.ones((PIXELS, PIXELS)), np.zeros(8), MICROSCOPE, camera, seed=1)
     counts = image * dose_e_A2 * pixel_size_A**2
     assert counts == pytest.approx(np.round(counts), abs=0.01)
     assert counts.mean() == pytest.approx(dose_e_A2 * pixel_size_A**2, rel=0.01)
@@ -212,30 +212,30 @@ def test_modulation_transfer_is_one_at_zero_and_falls_to_its_plateau():
 
 
 def test_noise_is_white_before_the_scintillator_and_has_its_transfer_after():
-    detector = Detector(dose_e_A2=400.0)
-    noise = focal_series(np.ones((PIXELS, PIXELS)), np.zeros(40), MICROSCOPE, detector, seed=2) - 1
-    power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) * detector.dose_e_A2 / noise[0].size
+    camera = Camera(dose_e_A2=400.0)
+    noise = focal_series(np.ones((PIXELS, PIXELS)), np.zeros(40), MICROSCOPE, camera, seed=2) - 1
+    power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) * camera.dose_e_A2 / noise[0].size
     q = torch.hypot(torch.fft.fftfreq(128)[:, None], torch.fft.rfftfreq(128))
     for low in np.arange(0.05, 0.5, 0.05):
         ring = ((q >= low) & (q < low + 0.05)).numpy()
-        assert power[ring].mean() == pytest.approx((mtf(detector, q)[ring] ** 2).mean().item(), rel=0.05)
+        assert power[ring].mean() == pytest.approx((mtf(camera, q)[ring] ** 2).mean().item(), rel=0.05)
 
 
 @pytest.mark.parametrize("frequency", [0.3, 0.7, 0.9])
 def test_fringes_are_damped_at_their_own_frequency_before_they_are_sampled(frequency):
-    detector, fine = Detector(dose_e_A2=None), 384
+    camera, fine = Camera(dose_e_A2=None), 384
     cycles = round(frequency * FIELD_A)
     x = torch.arange(fine) * (FIELD_A / fine)
     intensity = (1 + 0.1 * torch.cos(2 * torch.pi * cycles / FIELD_A * x))[None, :, None].expand(1, fine, fine)
-    seen = np.fft.rfft2(record(torch.fft.rfft2(intensity), detector)[0].numpy()) / detector.pixels**2
-    aliased = min(cycles, detector.pixels - cycles)
+    seen = np.fft.rfft2(record(torch.fft.rfft2(intensity), camera)[0].numpy()) / camera.pixels**2
+    aliased = min(cycles, camera.pixels - cycles)
     q = cycles / FIELD_A
     expected = 0.05 * np.sinc(q) * (0.9 / (1 + (q / 0.4) ** 2) + 0.1)
     assert abs(seen[aliased, 0]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_same_seed_gives_the_same_noise(gold):
-    first, same, other = (focal_series(gold, np.array([20.0]), MICROSCOPE, Detector(), seed) for seed in (3, 3, 4))
+    first, same, other = (focal_series(gold, np.array([20.0]), MICROSCOPE, Camera(), seed) for seed in (3, 3, 4))
     assert np.array_equal(first, same) and not np.array_equal(first, other)
 
 
@@ -295,14 +295,14 @@ def test_turning_does_not_blur_the_finest_fringes_inside_the_aperture(angle_deg)
 
 def test_turned_images_have_the_noise_of_the_others(gold):
     waves = torch.as_tensor(gold).expand(4, -1, -1)
-    angles, dim = torch.tensor([0.0, 31.0, 45.0, 77.0]), Detector(dose_e_A2=20.0)
+    angles, dim = torch.tensor([0.0, 31.0, 45.0, 77.0]), Camera(dose_e_A2=20.0)
     images = form_images(waves, torch.full((4,), 50.0), MICROSCOPE, dim, torch.Generator().manual_seed(0), angles)
     spread = images[:, :24, :].std(dim=(1, 2))
     assert (spread / spread[0] - 1).abs().max() < 0.05
 
 
 def test_standardised_images_ignore_gain_and_offset(gold):
-    images = torch.as_tensor(focal_series(gold, np.array([-50.0, 50.0]), MICROSCOPE, Detector(dose_e_A2=100.0)))
+    images = torch.as_tensor(focal_series(gold, np.array([-50.0, 50.0]), MICROSCOPE, Camera(dose_e_A2=100.0)))
     standard = standardise(images)
     assert torch.allclose(standard, standardise(3.7 * images + 11), atol=1e-4)
     assert torch.allclose(standard.mean(dim=(1, 2)), torch.zeros(2), atol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 
 
 @pytest.mark.parametrize(("energy_eV", "wavelength_A"), [(200e3, 0.0250793), (300e3, 0.0196875)])
@@ -24,9 +24,9 @@ def test_the_aperture_of_25_mrad_ends_at_one_per_angstrom():
 def test_json_brings_every_value_back():
     microscope = Microscope(energy_eV=300e3, Cs_A=1234.5, focal_spread_A=0.1 + 0.2)
     assert Microscope.model_validate_json(microscope.model_dump_json()) == microscope
-    detector = Detector(pixels=64, pixel_size_A=2.0, dose_e_A2=None)
-    assert Detector.model_validate_json(detector.model_dump_json()) == detector
-    assert detector.field_A == 128
+    camera = Camera(pixels=64, pixel_size_A=2.0, dose_e_A2=None)
+    assert Camera.model_validate_json(camera.model_dump_json()) == camera
+    assert camera.field_A == 128
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_json_brings_every_value_back():
         (Microscope, {"aperture_mrad": 0}),
         (Microscope, {"convergence_mrad": float("nan")}),
         (Microscope, {"Cs_mm": 1.2}),
-        (Detector, {"dose_e_A2": 0}),
-        (Detector, {"pixels": 8}),
-        (Detector, {"mtf_c1": 1.5}),
+        (Camera, {"dose_e_A2": 0}),
+        (Camera, {"pixels": 8}),
+        (Camera, {"mtf_c1": 1.5}),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(kind, values):

@@ -63,7 +63,7 @@ def test_a_wrong_plane_of_zero_defocus_would_be_noticed(monkeypatch):
 
 @pytest.mark.parametrize("wrong", [0.5, 2.0])
 def test_a_wrong_modulation_transfer_would_be_noticed(monkeypatch, wrong):
-    monkeypatch.setattr(imaging, "mtf", lambda detector, q: validation.mtf(detector, wrong * q))
+    monkeypatch.setattr(imaging, "mtf", lambda camera, q: validation.mtf(camera, wrong * q))
     noise = [check for check in validation.camera_checks(MICROSCOPE) if "noise" in check.what]
     assert not validation.table(noise)["holds"].any()
 

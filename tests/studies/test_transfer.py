@@ -15,13 +15,13 @@ from nanoshape_lib.networks.models import build_model, load_weights, save_weight
 from nanoshape_lib.networks.training import TrainingConfig, predict
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_series, phase_transfer
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, form_at, make_images_at
 from nanoshape_lib.studies import robustness, transfer
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import load_results
 
-QUIET = Detector(dose_e_A2=None)
+QUIET = Camera(dose_e_A2=None)
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
 
 
@@ -46,7 +46,7 @@ def amplitude_at(image, h, k):
     return float(2 * (image * wave).mean().real)
 
 
-def camera(h, k, detector=QUIET):
+def camera(h, k, camera=QUIET):
     """Pixel integration and MTF, from their definitions."""
     q = math.hypot(h, k) / FIELD_A
     mtf = 0.9 / (1 + (2 * q / 0.8) ** 2) + 0.1
@@ -90,13 +90,13 @@ def test_ranges_without_width_give_the_images_of_the_design(tiny_store):
         **{name: (getattr(usual, name),) * 2 for name in LIMITS if name != "defocus_A"}, defocus_A=(90, 90)
     )
     drawn = widthless.draw(np.random.default_rng(0))
-    quiet = design.detector.model_copy(update={"dose_e_A2": None})
+    quiet = design.camera.model_copy(update={"dose_e_A2": None})
     expected = focal_series(wave[0], np.array([90.0]), design.microscope, quiet)
     silent = drawn.model_copy(update={"dose_e_A2": None})
-    found = form_at(torch.as_tensor(wave), [silent], design.microscope, design.detector)
+    found = form_at(torch.as_tensor(wave), [silent], design.microscope, design.camera)
     assert np.abs(found.numpy() - expected).max() < 1e-5
-    noise = form_at(torch.as_tensor(wave), [drawn], design.microscope, design.detector).numpy() - expected
-    usual_noise = focal_series(wave[0], np.array([90.0]), design.microscope, design.detector, seed=4) - expected
+    noise = form_at(torch.as_tensor(wave), [drawn], design.microscope, design.camera).numpy() - expected
+    usual_noise = focal_series(wave[0], np.array([90.0]), design.microscope, design.camera, seed=4) - expected
     neighbours = [(each[..., 1:] * each[..., :-1]).mean() / each.var() for each in (noise, usual_noise)]
     assert noise.std() == pytest.approx(usual_noise.std(), rel=0.03)
     assert neighbours[0] == pytest.approx(neighbours[1], abs=0.03)

@@ -231,7 +231,7 @@ def test_one_of_the_five_imaged_as_usual_is_the_ordinary_image(tiny_design, know
     assert images.images.shape == (6, 128, 128) and sorted(images.table["defocus_A"][:3]) == [-70, 10, 90]
     seen = torch.as_tensor(waves[0]).expand(3, -1, -1)
     at = torch.as_tensor(images.table["defocus_A"].to_numpy(copy=True)[:3], dtype=torch.float32)
-    dose = tiny_design.detector.model_copy(update={"dose_e_A2": None})
+    dose = tiny_design.camera.model_copy(update={"dose_e_A2": None})
     clean = form_images(seen, at, tiny_design.microscope, dose)
     for image, ideal in zip(images.images[:3].float(), clean, strict=True):
         assert np.corrcoef(image.ravel(), ideal.ravel())[0, 1] > 0.6
@@ -260,12 +260,12 @@ def test_a_low_dose_is_noisier_by_the_root_of_its_ratio(tiny_design, known_waves
     """Empty images: their variance is that of the counts, smoothed by the camera's MTF alike at any dose."""
     _, table = known_waves
     empty, draw = np.ones((2, 256, 256), np.complex64), as_designed(tiny_design)
-    bright = tiny_design.model_copy(update={"detector": tiny_design.detector.model_copy(update={"dose_e_A2": None})})
+    bright = tiny_design.model_copy(update={"camera": tiny_design.camera.model_copy(update={"dose_e_A2": None})})
     assert not ood_kinds.make_images("known", empty, table, bright, 3, as_designed(bright)).images.any()
     relative = {}
     for kind in ("known", "dose 20 e/Å²"):
         stranger, rng = ood_kinds.find(kind), np.random.default_rng(0)
         setting = stranger.change(0, draw(1, rng)[0], rng)
-        image = form_at(torch.as_tensor(empty[:1]), [setting], tiny_design.microscope, tiny_design.detector)
+        image = form_at(torch.as_tensor(empty[:1]), [setting], tiny_design.microscope, tiny_design.camera)
         relative[kind] = float(image.std())
     assert relative["dose 20 e/Å²"] / relative["known"] == pytest.approx(np.sqrt(1000 / 20), rel=0.05)

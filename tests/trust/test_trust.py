@@ -411,8 +411,8 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
 
 def test_an_exposure_is_the_designs_image_in_the_middle_of_the_field_of_the_camera(tiny_store):
     design = tiny_store.design
-    noiseless = design.detector.model_copy(update={"dose_e_A2": None})
-    design = design.model_copy(update={"detector": noiseless})
+    noiseless = design.camera.model_copy(update={"dose_e_A2": None})
+    design = design.model_copy(update={"camera": noiseless})
     wave, rng = tiny_store.waves("test", 0, 1)[0], np.random.default_rng(0)
     settings = as_designed(design)(2, rng)
     assert len({setting.defocus_A for setting in settings} & set(design.defoci_A)) == 2

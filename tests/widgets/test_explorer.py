@@ -17,7 +17,7 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import build_model
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series, standardise
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.widgets import explorer_model
 from nanoshape_lib.widgets import live as pictures
 from nanoshape_lib.widgets.drawing import as_grey
@@ -83,8 +83,8 @@ def test_particle_knob_computes_a_wave_once_and_keeps_it(waves_computed, model):
 def test_image_is_the_library_s_focal_series(model):
     model.change(**NEW_INSTRUMENTS)
     microscope = Microscope(Cs_A=1e5, focal_spread_A=10, convergence_mrad=2)
-    detector = Detector(dose_e_A2=100, mtf_c2=0.2)
-    expected = focal_series(model.simulated.wave, [-40.0], microscope, detector, seed=0)[0]
+    camera = Camera(dose_e_A2=100, mtf_c2=0.2)
+    expected = focal_series(model.simulated.wave, [-40.0], microscope, camera, seed=0)[0]
     np.testing.assert_allclose(model.image(), expected, atol=1e-5)
 
 

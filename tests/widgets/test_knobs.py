@@ -1,11 +1,11 @@
-"""The knobs against the schemas of microscope and detector, and what a page is told of them."""
+"""The knobs against the schemas of microscope and camera, and what a page is told of them."""
 
 import json
 
 import pytest
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.simulation.optics import Detector, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope
 from nanoshape_lib.widgets import knobs
 from nanoshape_lib.widgets.explorer_model import IMAGING_NAMES, PARTICLE_NAMES, ExplorerModel, Imaging, Particle
 from nanoshape_lib.widgets.knobs import KNOBS, PIXEL_SIZES_A, SCHEMAS, knobs_json, pixels
@@ -32,7 +32,7 @@ def test_knob_agrees_with_its_schema(knob):
 
 def test_knobs_at_their_defaults_leave_the_instrument_as_it_is():
     model = ExplorerModel(shape="cube", size_A=40, film=False)
-    assert model.microscope == Microscope() and model.detector == Detector()
+    assert model.microscope == Microscope() and model.camera == Camera()
 
 
 def test_knob_wider_than_its_schema_is_refused():
@@ -47,7 +47,7 @@ def test_knobs_as_json_say_the_same():
     for knob in told["knobs"]:
         assert knobs.Knob(**knob | {"choices": tuple(knob["choices"])}) == KNOBS[knob["name"]]
     assert told["shape"]["options"][told["shape"]["default"]] == Particle().shape.title
-    assert told["microscope"] == Microscope().model_dump() and told["detector"] == Detector().model_dump()
+    assert told["microscope"] == Microscope().model_dump() and told["camera"] == Camera().model_dump()
 
 
 def test_pixel_sizes_give_an_even_number_of_pixels_over_the_whole_field():

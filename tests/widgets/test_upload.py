@@ -32,7 +32,7 @@ def _give(panel, name, content):
 
 def test_a_file_is_answered_and_a_bad_one_says_why_and_keeps_the_answer(panel, micrograph):
     buffer = io.BytesIO()
-    np.save(buffer, micrograph.image)
+    np.save(buffer, micrograph.images[0])
     panel.pixel_size.value = micrograph.pixel_size_A
     _give(panel, "mine.npy", buffer.getvalue())
     shown = panel.view.value

@@ -1,12 +1,12 @@
-"""What is shown as evidence: training images that are alike, best matches in their place, and the page about both."""
+"""Explanations: similar simulations, best matches in their place, and the page about both."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nanoshape_lib.micrographs import evidence
-from nanoshape_lib.micrographs.analysis import WEIGHTS, Analysis
-from nanoshape_lib.micrographs.evidence import NEAREST, REFERENCE, Explainer
+from nanoshape_lib.micrographs.analysis import NEAREST, REFERENCE, WEIGHTS, Analysis, Explainer
 from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.micrographs.report import write_report
 from nanoshape_lib.micrographs.template_matching import Match
@@ -39,14 +39,18 @@ def analysis(reference):
     return Analysis(micrograph, boxes, reference.images.float().numpy()[ROWS][:, None], table)
 
 
+def labels_of(analysis):
+    return analysis.table[CLASSES].to_numpy().argmax(axis=1)
+
+
 def test_the_reference_has_as_many_images_of_each_shape(reference):
     assert reference.table["label"].value_counts().to_dict() == dict.fromkeys(range(len(Shape)), 20)
 
 
 def test_the_training_image_most_like_a_training_image_is_itself(classifier, analysis, reference):
-    why = Explainer(classifier).explain(analysis)
-    assert why.matches == [] and why.maps.shape == (3, 128, 128)
-    for row, alike in zip(ROWS, why.alike, strict=True):
+    why = Explainer(classifier).explain(analysis.crops, labels_of(analysis))
+    assert why.matches == [] and why.saliency.shape == (3, 128, 128)
+    for row, alike in zip(ROWS, why.similar, strict=True):
         assert len(alike) == NEAREST
         assert alike[0].similarity == pytest.approx(1, abs=1e-3) and alike[1].similarity < alike[0].similarity
         assert (alike[0].image == reference.images[row].float().numpy()).all()
@@ -59,12 +63,12 @@ def test_each_best_match_stands_beside_its_particle_and_in_the_table(classifier,
     def match(image, shape):
         return Match(shape, 41.0 + shape, np.eye(3), 10.0 * shape, np.zeros(2), 0.5, -image)
 
-    monkeypatch.setattr(evidence, "best_match", match)
-    why = Explainer(classifier, match=True).explain(analysis)
-    labels = analysis.table[CLASSES].to_numpy().argmax(axis=1)
+    monkeypatch.setattr("nanoshape_lib.micrographs.template_matching.best_match", match)
+    labels = labels_of(analysis)
+    why = Explainer(classifier, match=True).explain(analysis.crops, labels)
     for label, image, found in zip(labels, analysis.crops[:, 0], why.matches, strict=True):
         assert found.shape == label and (found.image == -image).all()
-    page = write_report(tmp_path, [analysis], [], "one network", [why])
+    page = write_report(tmp_path, [replace(analysis, explanation=why)], [], "one network")
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert read["match_size_A"].tolist() == [41.0 + label for label in labels]
     assert page.read_text().count("<img") == 1 + 3 * (2 + NEAREST + 1)
