@@ -87,8 +87,8 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     for metal, part in each_micrograph(table).groupby("metal", sort=False):
         scores[0, str(metal)] = part[["surprise"]].to_numpy().tolist()
     rows = []
-    for (count, metal), strange in scores.items():
+    for (count, metal), others in scores.items():
         if metal != "Au":
-            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(strange), seed)
-            rows.append((metal, count, value, low, high, len(strange)))
+            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others), seed=seed)
+            rows.append((metal, count, value, low, high, len(others)))
     return pd.DataFrame(rows, columns=["metal", "particles", "auroc", "low", "high", "micrographs"])

@@ -1,11 +1,11 @@
-"""How far a network can be trusted: its calibration, fitted from scratch, and the tables of coverage and of OOD scores."""
+"""How far a network can be trusted: its calibration from scratch, and tables of coverage and of OOD scores by kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,22 +32,14 @@ from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
 from nanoshape_lib.studies.trainings import prepared_store
-from nanoshape_lib.trust import outlier_exposure
+from nanoshape_lib.trust import outlier_exposure as outliers
 from nanoshape_lib.trust.classifier import Judgement, judge
 from nanoshape_lib.trust.conformal import SCALING_SHARE, SERIES, Trust, calibrate, mass_above, save_trust
-from nanoshape_lib.trust.ood import SCORES, Heads, particle_means
-from nanoshape_lib.trust.outlier_exposure import (
-    KINDS,
-    decoy_scene,
-    fit_head,
-    kind_scene,
-    make_series,
-    make_waves,
-    matter_inputs,
-    shape_inputs,
-    strained_scene,
-)
+from nanoshape_lib.trust.ood import SCORES, Heads
+from nanoshape_lib.trust.outlier_exposure import KINDS
 from nanoshape_lib.trust.spectral_check import SpectralCheck, SpectralEstimate, fit_check
+
+Arrays = dict[str, np.ndarray]
 
 RECIPE = 1
 CHUNK = 200
@@ -58,11 +50,9 @@ METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
 """A particle shows fringes if so many of its atoms scatter in phase, see `particles.structure_factor`."""
 COVERAGE, DRAWS, ALL = 0.95, 200, "all together"
-BARS = {
-    **dict.fromkeys(("bare carbon", "overlapping pair", "platinum", "palladium", "copper"), 0.95),
-    **dict.fromkeys(("pixel 0.80 Å", "pixel 0.90 Å", "pixel 1.10 Å", "pixel 1.21 Å"), 0.95),
-    **dict.fromkeys(("Marks decahedron", "truncated cube"), 0.85),
-}
+BARS = dict.fromkeys(
+    ("bare carbon", "overlapping pair", *METALS, "pixel 0.80 Å", "pixel 0.90 Å", "pixel 1.10 Å", "pixel 1.21 Å"), 0.95
+) | dict.fromkeys(("Marks decahedron", "truncated cube"), 0.85)
 """The AUROC that is asked for."""
 
 
@@ -86,33 +76,29 @@ class Sizes(NamedTuple):
     def of(cls, profile: Profile) -> "Sizes":
         """The whole for the paper's 10,000 training waves, and in proportion for fewer."""
         share = min(1.0, profile.dataset.records("train") / 10_000)
-        scaled = {name: max(10, round(share * each)) for name, each in cls()._asdict().items() if each >= 100}
-        return cls(**scaled)
+        return cls(**{name: max(10, round(share * each)) for name, each in cls()._asdict().items() if each >= 100})
 
 
 class Scored(NamedTuple):
-    """Images of particles, series after series: what is known of each, logits (N, symmetries, 5), what heads measure."""
+    """Series of images: what is known of each image, logits (N, symmetries, 5), and what the heads measure."""
 
     about: pd.DataFrame
     logits: np.ndarray
-    measured: dict[str, np.ndarray]
+    measured: Arrays
 
-    def take(self, rows: np.ndarray) -> "Scored":
-        """Some of the images."""
-        about = self.about[rows].reset_index(drop=True)
-        return Scored(about, self.logits[rows], {name: each[rows] for name, each in self.measured.items()})
+    def judged(self, trust: Trust, count: int) -> Judgement:
+        """What is said of so many images at a time."""
+        return judge(trust, self.logits, self.measured, np.arange(len(self.about)) // count, COVERAGE)
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """The calibration of one network, each step kept in files so that an interrupted one goes on.
+    """The calibration of one network, each step of which is kept in files, so that it goes on where it stopped.
 
     Attributes
     ----------
-    weights
-        The weights file.
-    store
-        The exit waves whose splits the network was trained on.
+    weights, store
+        The weights file, and the exit waves whose splits the network was trained on.
     ranges
         Of the settings of the images as the network knows them; by default they are the design's.
     sizes
@@ -125,77 +111,74 @@ class Fitting:
 
     weights: Path
     store: Store
-    ranges: Ranges | None = None
-    sizes: Sizes = Sizes()
-    cache: Path = cache_folder() / "trust"
+    ranges: Ranges | None
+    sizes: Sizes
+    cache: Path
     device: str = "cpu"
-
-    @property
-    def design(self) -> DatasetDesign:
-        """The design of the data set."""
-        return self.store.design
-
-    @property
-    def kinds_design(self) -> DatasetDesign:
-        """The design with other random numbers, for particles that are none of the data set's."""
-        return self.design.model_copy(update={"seed": self.design.seed + 1})
 
     @cached_property
     def network(self) -> nn.Module:
         """The network."""
         return load_weights(self.weights)[0]
 
-    @cached_property
+    @property
     def draw(self) -> Draw:
         """Gives the settings of a series."""
-        return as_ranged(self.ranges) if self.ranges else as_designed(self.design)
+        return as_ranged(self.ranges) if self.ranges else as_designed(self.store.design)
 
-    def kept(
-        self, name: str, numbers: range, make: Callable[[range], dict[str, np.ndarray]], own: bool = True
-    ) -> dict[str, np.ndarray]:
-        """Arrays made for some numbers chunk by chunk, each chunk kept in a file, for this network alone or for all."""
-        design = {"design": self.design}
+    @property
+    def kinds_design(self) -> DatasetDesign:
+        """The design with other random numbers, for particles that are none of the data set's."""
+        return self.store.design.model_copy(update={"seed": self.store.design.seed + 1})
+
+    def kept(self, name: str, numbers: range, make: Callable[[range], Arrays], own: bool = True) -> Arrays:
+        """Arrays made for some numbers, chunk by chunk and each in a file, for this network alone or for all."""
+        design: dict[str, Any] = {"design": self.store.design}
         if own:
             design |= {"weights": file_sha256(self.weights), "ranges": self.ranges, "sizes": self.sizes}
-        folder, parts = self.cache / cache_key("trust", RECIPE, **design), []
+        folder, parts = self.cache / cache_key("ood", RECIPE, **design), []
         for first in range(numbers.start, numbers.stop, CHUNK):
             chunk = range(first, min(first + CHUNK, numbers.stop))
             path = folder / f"{name.replace('/', ' per ')}-{chunk.start}-{chunk.stop}.npz"
             if not path.exists():
-                with replacing(path) as partial_path:
-                    np.savez(partial_path, **make(chunk))  # type: ignore[arg-type]
+                with replacing(path) as unfinished:
+                    np.savez(unfinished, **make(chunk))  # type: ignore[arg-type]
             with np.load(path) as file:
                 parts.append(dict(file))
         return {each: np.concatenate([part[each] for part in parts]) for each in parts[0]}
 
-    def waves(self, name: str, numbers: range) -> dict[str, np.ndarray]:
-        """Kept exit waves of decoys, of strained particles or of a kind, and what is known about each."""
+    def waves(self, name: str, numbers: range) -> Arrays:
+        """Exit waves of decoys, of strained particles or of a kind, and what is known ``about`` each."""
         if name in KINDS:
-            name, kind = next((each, kind) for each, kind in KINDS.items() if kind.number == KINDS[name].number)
-            scene = partial(kind_scene, kind, self.kinds_design)
+            name = next(each for each, kind in KINDS.items() if kind.number == KINDS[name].number)
+            scene = partial(outliers.kind_scene, KINDS[name], self.kinds_design)
         else:
-            scene = partial({"decoys": decoy_scene, "strained": strained_scene}[name], self.design)
-        return self.kept(name, numbers, partial(make_waves, scene, self.design), own=False)
+            scene = partial(getattr(outliers, f"{name}_scene"), self.store.design)
+        return self.kept(name, numbers, partial(outliers.make_waves, scene, self.store.design), own=False)
+
+    def series(self, name: str, chunk: range) -> ImageSet:
+        """Images of some of these waves at drawn settings, and with what makes the kind."""
+        kind = KINDS.get(name, KINDS["known"])
+        settings = lambda rng: kind.change(self.draw(self.sizes.series, rng))  # noqa: E731
+        waves = self.waves(name, chunk)["waves"]
+        return outliers.make_series(waves, self.store.design, settings, (chunk.start, 3), kind.camera_pixels)
 
     def spectral_check(self) -> SpectralCheck:
         """The spectral check, learned from images with pixels of 0.76 to 1.28 Å, many of 1 Å."""
-        usual = self.design.camera.pixels
+        usual = self.store.design.camera.pixels
 
-        def images(chunk: range) -> dict[str, np.ndarray]:
+        def images(chunk: range) -> Arrays:
             strained, rng = self.waves("strained", chunk), np.random.default_rng((chunk.start, 1))
             rows = np.repeat(np.arange(len(chunk)), IMAGES_PER_WAVE)
             drawn = 2 * rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1, len(rows))
             pixels = np.where(rng.random(len(rows)) < SHARE_USUAL_PIXEL, usual, drawn)
-            waves = [strained["waves"][row] for row in rows]
-            draw = partial(self.draw, 1)
-            made = make_series(waves, self.design, draw, (chunk.start, 2), pixels.tolist(), self.device).images
+            waves, draw, seed = [strained["waves"][row] for row in rows], partial(self.draw, 1), (chunk.start, 2)
+            made = outliers.make_series(waves, self.store.design, draw, seed, pixels.tolist(), self.device)
             (lattice, element), size = strained["about"][rows].T, np.log(usual / pixels)
-            return {
-                "images": made.numpy(),
-                "truth": np.stack([size, lattice - size, element], axis=1, dtype=np.float32),
-            }
+            truth = np.stack([size, lattice - size, element], axis=1)
+            return {"images": made.images.numpy(), "truth": truth.astype(np.float32)}
 
-        def learn(_: range) -> dict[str, np.ndarray]:
+        def learn(_: range) -> Arrays:
             given = self.kept("spectral images", range(self.sizes.strained), images)
             check = fit_check(torch.as_tensor(given["images"]), given["truth"], self.sizes.epochs, device=self.device)
             return {name: each.numpy()[None] for name, each in check.state_dict().items()}
@@ -209,36 +192,36 @@ class Fitting:
         """The networks behind the scores, learned from decoys and from strained particles."""
         check = self.spectral_check()
 
-        def seen(name: str, numbers: range) -> dict[str, np.ndarray]:
-            def look_at(chunk: range) -> dict[str, np.ndarray]:
-                made = self.waves(name, chunk)
-                draw = partial(self.draw, self.sizes.series)
-                images = make_series(made["waves"], self.design, draw, (chunk.start, 3)).images
-                other = np.repeat((made["about"] != 0).any(axis=1), self.sizes.series)
+        def seen(name: str, numbers: range) -> Arrays:
+            def features(chunk: range) -> Arrays:
+                images, about = self.series(name, chunk).images, self.waves(name, chunk)["about"]
+                other = np.repeat((about != 0).any(axis=1), self.sizes.series)
                 return vars(look(self.network, images)) | check.estimate(images)._asdict() | {"other": other}
 
-            return self.kept(f"features of {name}", numbers, look_at)
+            return self.kept(f"features of {name}", numbers, features)
 
-        def inputs(found: dict[str, np.ndarray]) -> tuple[Views, SpectralEstimate]:
-            views = Views(**{name: found[name] for name in Views.__dataclass_fields__})
-            return views, SpectralEstimate(*(found[name] for name in SpectralEstimate._fields))
+        def views(found: Arrays) -> Views:
+            return Views(**{name: found[name] for name in Views.__dataclass_fields__})
 
         first, last = self.sizes.strained, self.sizes.strained + self.sizes.matter
-        decoys, strained = seen("decoys", range(self.sizes.decoys)), seen("strained", range(first, last))
-        matter = {name: np.concatenate([each[~decoys["other"]], strained[name]]) for name, each in decoys.items()}
-        shape_head = fit_head(shape_inputs(inputs(decoys)[0]), decoys["other"])
-        return Heads(shape_head, fit_head(matter_inputs(*inputs(matter)), matter["other"]), check)
+        decoy, strained = seen("decoy", range(self.sizes.decoys)), seen("strained", range(first, last))
+        matter = {name: np.concatenate([each[~decoy["other"]], strained[name]]) for name, each in decoy.items()}
+        shown = SpectralEstimate(*(matter[name] for name in SpectralEstimate._fields))
+        return Heads(
+            outliers.fit_head(outliers.shape_inputs(views(decoy)), decoy["other"]),
+            outliers.fit_head(outliers.matter_inputs(views(matter), shown), matter["other"]),
+            check,
+        )
 
     def scored(self, name: str, about: pd.DataFrame, images: Callable[[range], ImageSet]) -> Scored:
-        """Kept logits and measurements of series of images of particles (one row of ``about`` each)."""
+        """What is made of a series of images of each particle, a row of ``about``."""
 
-        def score(chunk: range) -> dict[str, np.ndarray]:
+        def score(chunk: range) -> Arrays:
             made = images(chunk).images
             views = look(self.network, made, progress=name)
             return {"logits": views.logits} | self.heads.measure(views, made)
 
-        measured = self.kept(name, range(len(about)), score)
-        rows = np.repeat(np.arange(len(about)), self.sizes.series)
+        measured, rows = self.kept(name, range(len(about)), score), np.repeat(np.arange(len(about)), self.sizes.series)
         return Scored(about.iloc[rows].reset_index(drop=True), measured.pop("logits"), measured)
 
     def scored_split(self, store: Store, split: Split, waves: int) -> Scored:
@@ -247,25 +230,17 @@ class Fitting:
         return self.scored(f"{split} images", store.table(split).iloc[:waves], images)
 
     def scored_kind(self, name: str) -> Scored:
-        """Particles of a kind at drawn settings, save for what makes the kind; their labels are -1 if none of the five."""
-        kind, numbers = KINDS[name], range(self.sizes.kinds)
-
-        def images(chunk: range) -> ImageSet:
-            def settings(rng: np.random.Generator) -> list:
-                return kind.change(self.draw(self.sizes.series, rng))
-
-            waves = self.waves(name, chunk)["waves"]
-            return make_series(waves, self.design, settings, (chunk.start, 4, kind.number), kind.camera_pixels)
-
-        about = pd.DataFrame(self.waves(name, numbers)["about"], columns=["label", "size_A"])
-        return self.scored(name, about.astype({"label": int}).assign(group=numbers), images)
+        """Particles of a kind; their label is -1 if they are none of the five."""
+        about = pd.DataFrame(self.waves(name, range(self.sizes.kinds))["about"], columns=["label", "size_A"])
+        about = about.astype({"label": int}).assign(group=range(len(about)))
+        return self.scored(f"images, {name}", about, partial(self.series, name))
 
 
-def split_images(store: Store, split: Split, settings: Callable, chunk: range) -> ImageSet:
+def split_images(store: Store, split: Split, settings: Callable[[np.random.Generator], list], chunk: range) -> ImageSet:
     """Images of some waves of a split at drawn settings, series after series."""
     waves = store.waves(split, chunk.start, chunk.stop)
-    stored = np.stack([waves.real, waves.imag], axis=1)
-    return make_series(stored, store.design, settings, (chunk.start, 5, SPLITS.index(split)))
+    waves = np.stack([waves.real, waves.imag], axis=1)
+    return outliers.make_series(waves, store.design, settings, (chunk.start, 5, SPLITS.index(split)))
 
 
 def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
@@ -292,9 +267,13 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
 def by_fringes(name: str, seen: Scored, design: DatasetDesign) -> dict[str, Scored]:
     """Particles of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
     groups = seen.about["group"].to_numpy()
-    scenes = (kind_scene(KINDS[name], design, int(index))[0] for index in np.unique(groups))
+    scenes = (outliers.kind_scene(KINDS[name], design, int(index))[0] for index in np.unique(groups))
     shown = np.array([share_in_phase(scene.particle.positions) for scene in scenes])[groups] > FRINGES
-    return {f"{name}, {part}": seen.take(rows) for part, rows in (("fringes", shown), ("none", ~shown)) if rows.any()}
+    return {
+        f"{name}, {part}": Scored(seen.about[rows], seen.logits[rows], {k: v[rows] for k, v in seen.measured.items()})
+        for part, rows in (("fringes", shown), ("none", ~shown))
+        if rows.any()
+    }
 
 
 def auroc(known: np.ndarray, other: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
@@ -302,22 +281,18 @@ def auroc(known: np.ndarray, other: np.ndarray, draws: int = DRAWS, seed: int = 
 
     Both are scores (groups, images of each). Without ``draws`` there is no interval.
     """
-    scores, sizes = np.concatenate([known.ravel(), other.ravel()]), np.array([len(known), len(other)])
-    truth, rng = np.repeat([0, 1], [known.size, other.size]), np.random.default_rng(seed)
+    scores, truth = np.concatenate([known.ravel(), other.ravel()]), np.repeat([0, 1], [known.size, other.size])
+    rng = np.random.default_rng(seed)
 
-    def drawn() -> float:
-        weights = [
-            np.repeat(rng.multinomial(n, np.full(n, 1 / n)), each.shape[1])
-            for n, each in zip(sizes, (known, other), strict=True)
-        ]
-        return roc_auc_score(truth, scores, sample_weight=np.concatenate(weights))
+    def drawn(groups: int, images: int) -> np.ndarray:
+        return np.repeat(rng.multinomial(groups, np.full(groups, 1 / groups)), images)
 
-    low, high = np.quantile([drawn() for _ in range(draws)], [0.025, 0.975]) if draws else (np.nan, np.nan)
+    areas = [
+        roc_auc_score(truth, scores, sample_weight=np.concatenate([drawn(*known.shape), drawn(*other.shape)]))
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(areas, [0.025, 0.975]) if draws else (np.nan, np.nan)
     return float(roc_auc_score(truth, scores)), float(low), float(high)
-
-
-def _judged(trust: Trust, seen: Scored, count: int) -> Judgement:
-    return judge(trust, seen.logits, seen.measured, np.arange(len(seen.about)) // count, COVERAGE)
 
 
 def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
@@ -332,24 +307,25 @@ def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int)
     """
     rows = []
     for count in (1, series):
-        known = _judged(trust, test, count)
+        by_score = dict(zip((*SCORES, ALL), _scores(test.judged(trust, count)), strict=True))
         for kind, seen in tqdm(kinds.items(), desc="AUROC", unit="kind"):
-            judged, groups = _judged(trust, seen, count), len(seen.about) // series
-            for method, column in [(name, place) for place, name in enumerate(SCORES)] + [(ALL, None)]:
-                pair = [
-                    (each.ood_score if column is None else each.surprises[:, column]).reshape(-1, series // count)
-                    for each in (known, judged)
-                ]
-                refused = np.nan if column is not None else (~judged.members.any(axis=1)).mean()
-                area = auroc(*pair, draws=DRAWS if column is None else 0)
-                rows.append((kind, method, count, *area, BARS.get(kind), refused, groups))
+            judged = seen.judged(trust, count)
+            for (method, usual), other in zip(by_score.items(), _scores(judged), strict=True):
+                known, others = (each.reshape(-1, series // count) for each in (usual, other))
+                area = auroc(known, others, DRAWS if method == ALL else 0)
+                refused = (~judged.members.any(axis=1)).mean() if method == ALL else np.nan
+                rows.append((kind, method, count, *area, BARS.get(kind), refused, len(others)))
     columns = ["kind", "method", "images", "auroc", "low", "high", "bar", "refused", "groups"]
     return pd.DataFrame(rows, columns=columns)
 
 
+def _scores(judged: Judgement) -> list[np.ndarray]:
+    return [*judged.parts.T, judged.ood_score]
+
+
 def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int) -> dict[str, np.ndarray]:
     """Sets (G, 5) by the method in use and by plain ones, calibrated on the same particles."""
-    rng, there = np.random.default_rng(0), _judged(trust, held, count)
+    rng, there = np.random.default_rng(0), held.judged(trust, count)
     used = np.arange(0, len(held.about), count) // series % SCALING_SHARE != 0
     truth, probabilities = held.about["label"].to_numpy()[::count][used], there.probabilities[used]
     groups = trust.calibrations[count].groups
@@ -385,7 +361,7 @@ def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Sc
     shifts = {"none": test} | {name: seen for name, seen in kinds.items() if (seen.about["label"] >= 0).all()}
     for shift, seen in tqdm(shifts.items(), desc="coverage", unit="shift"):
         for count in [each for each in SERIES if series % each == 0]:
-            about, judged = seen.about.iloc[::count].reset_index(drop=True), _judged(trust, seen, count)
+            about, judged = seen.about.iloc[::count].reset_index(drop=True), seen.judged(trust, count)
             right = judged.probabilities.argmax(axis=1) == about["label"]
             parts = {shift: np.ones(len(about), bool)}
             if shift == "none":
@@ -404,56 +380,51 @@ def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Sc
     return pd.DataFrame(rows, columns=[*columns, "groups"])
 
 
-def ood_tables(
-    trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], series: int, design: DatasetDesign
+def write_tables(
+    trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], weights: Path, folder: Path, origin: dict
 ) -> dict[str, pd.DataFrame]:
-    """Tables by name: ``ood``, see :func:`ood_table`, with metals by fringes, too, and ``coverage``."""
-    parted: dict[str, Scored] = {}
-    for name, seen in kinds.items():
-        parted |= {name: seen} | (by_fringes(name, seen, design) if name in METALS else {})
-    coverage = coverage_table(trust, held, test, kinds, series)
-    return {"ood": ood_table(trust, test, parted, series), "coverage": coverage}
-
-
-def provenance(fitting_sizes: dict, weights: Path, temperature: float, test: Scored) -> dict:
-    """What stands behind the tables of a network."""
-    mean, label = test.logits.mean(axis=1), test.about["label"]
-    errors = {
-        name: calibration_error(predictions_table(test.about, each, temperature))
-        for name, each in (("one_view", test.logits[:, 0]), ("averaged", mean))
-    }
-    return {
+    """Write ``trust_NAME_ood`` and ``trust_NAME_coverage`` of a network, with what stands behind them."""
+    series, label = max(trust.calibrations), test.about["label"]
+    views = {"one_view": test.logits[:, 0], "averaged": test.logits.mean(axis=1)}
+    predicted = {name: predictions_table(test.about, each, trust.temperature) for name, each in views.items()}
+    origin = {
         "weights": weights.name,
         "weights_sha256": file_sha256(weights),
-        "sizes": fitting_sizes,
-        "recipes": {"trust": RECIPE},
-        "temperature": temperature,
-        **{f"calibration_error_{name}": error for name, error in errors.items()},
-        "accuracy_one_view": float((test.logits[:, 0].argmax(axis=1) == label).mean()),
-        "accuracy_averaged": float((mean.argmax(axis=1) == label).mean()),
+        "particles": {"held": len(held.about) // series, "test": len(label) // series},
+        "temperature": trust.temperature,
+        **{f"calibration_error_{name}": calibration_error(each) for name, each in predicted.items()},
+        **{f"accuracy_{name}": float(each["correct"].mean()) for name, each in predicted.items()},
+        "recipes": {"ood": RECIPE},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
+    } | origin
+    whole = {name: seen for name, seen in kinds.items() if ", " not in name}
+    tables = {
+        "ood": ood_table(trust, test, kinds, series),
+        "coverage": coverage_table(trust, held, test, whole, series),
     }
-
-
-def ood_study(fitting: Fitting, folder: Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and its tables ``trust_NAME_ood`` and ``_coverage``.
-
-    Nothing but the reported numbers is learned from the test set and from the kinds.
-    """
-    sizes, weights = fitting.sizes, fitting.weights
-    held = fitting.scored_split(calibration_store(fitting.design, sizes.held, fitting.cache), "validation", sizes.held)
-    test = fitting.scored_split(fitting.store, "test", sizes.test)
-    labels = held.about["label"].to_numpy(np.int64)
-    trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
-    save_trust(trust, weights)
-    kinds = {name: fitting.scored_kind(name) for name in KINDS}
-    tables = ood_tables(trust, held, test, kinds, sizes.series, fitting.kinds_design)
-    counted = {"held": len(labels) // sizes.series, "test": len(test.about) // sizes.series}
-    origin = provenance(sizes._asdict() | counted, weights, trust.temperature, test)
     for name, table in tables.items():
         save_results(f"trust_{weights.stem}_{name}", table, origin, folder)
     return tables
+
+
+def ood_study(fitting: Fitting, folder: Path = RESULTS) -> dict[str, pd.DataFrame]:
+    """Calibrate a network, and write ``NAME.trust.safetensors`` beside it and the tables of :func:`write_tables`.
+
+    Nothing but the reported numbers is learned from the test set and from the kinds.
+    """
+    sizes = fitting.sizes
+    aside = calibration_store(fitting.store.design, sizes.held, fitting.cache)
+    held = fitting.scored_split(aside, "validation", sizes.held)
+    test = fitting.scored_split(fitting.store, "test", sizes.test)
+    labels = held.about["label"].to_numpy(np.int64)
+    trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
+    save_trust(trust, fitting.weights)
+    kinds: dict[str, Scored] = {}
+    for name in KINDS:
+        kinds[name] = fitting.scored_kind(name)
+        kinds |= by_fringes(name, kinds[name], fitting.kinds_design) if name in METALS else {}
+    return write_tables(trust, held, test, kinds, fitting.weights, folder, {"sizes": sizes._asdict()})
 
 
 def ood_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int]:
@@ -463,14 +434,12 @@ def ood_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int
     that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
     ``reference_images``. The numbers of networks that are finished and expected are returned.
     """
-    store, sizes, cache = prepared_store(profile), Sizes.of(profile), cache_folder() / "trust"
+    store, sizes, cache = prepared_store(profile), Sizes.of(profile), cache_folder() / "ood"
     ranged = Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR))
-    ranges = {"cnn6": None, "cnn6_ranges": ranged}
-    for name, each in ranges.items():
-        ood_study(Fitting(weights / f"{name}.safetensors", store, each, sizes, cache, profile.best.device), folder)
+    for name, ranges in (("cnn6", None), ("cnn6_ranges", ranged)):
+        ood_study(Fitting(weights / f"{name}.safetensors", store, ranges, sizes, cache, profile.best.device), folder)
     count = min(REFERENCES, store.design.records("train"))
     images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
-    table = store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"])
-    origin = {"profile": profile.name, "settings": "drawn from ranges"}
-    save_image_set("reference_images", ImageSet(images.images, table), origin, folder)
-    return len(ranges), len(ranges)
+    images = ImageSet(images.images, store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"]))
+    save_image_set("reference_images", images, {"profile": profile.name, "settings": "drawn from ranges"}, folder)
+    return 2, 2

@@ -26,7 +26,8 @@ REASONS = {
     "probability": "no shape is as probable as the first choice for most particles of the five shapes",
     "shape": "it is more like particles that lie between or beside the five shapes than like these",
     "matter": "it is more like particles of other metals or lattices than like gold",
-    "pixel size": "its texture fits pixels of {:.2f} Å rather than 1.00 Å",
+    "pixel size": "its texture fits pixels of {0:.2f} Å rather than {3:.2f} Å",
+    "lattice": "its fringes fit a lattice constant of {1:.2f} Å rather than gold's {4:.2f} Å",
 }
 
 USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, atomic_numbers["Au"]])
@@ -47,8 +48,8 @@ class Judgement(NamedTuple):
         Whether each shape is in the set (G, 5); a particle with none is refused.
     ood_score
         (G,), see :meth:`nanoshape_lib.trust.ood.Combination.score`.
-    surprises
-        Minus the logarithm of the p-value of each score (G, 4).
+    parts
+        What each score adds to the square of that (G, scores).
     shown
         Pixel size and lattice constant [Å] and atomic number (G, 3) that the spectral check shows.
     deviations
@@ -58,7 +59,7 @@ class Judgement(NamedTuple):
     probabilities: np.ndarray
     members: np.ndarray
     ood_score: np.ndarray
-    surprises: np.ndarray
+    parts: np.ndarray
     shown: np.ndarray
     deviations: np.ndarray
 
@@ -82,17 +83,17 @@ def judge(
     means = {name: particle_means(each, place) for name, each in measured.items()}
     probabilities = softmax(particle_means(logits.mean(axis=1), place) / trust.temperature, axis=1)
     members = np.empty(probabilities.shape, bool)
-    scores, surprises = np.empty(len(members)), np.empty((len(members), len(SCORES)))
+    scores, parts = np.empty(len(members)), np.empty((len(members), len(SCORES)))
     counts = np.array([max(count for count in trust.calibrations if count <= size) for size in np.bincount(place)])
     for count in np.unique(counts):
         here, calibration = counts == count, trust.calibrations[count]
         some = {name: each[here] for name, each in means.items()}
-        surprises[here], scores[here] = calibration.ood.surprises(some), calibration.ood.score(some)
+        parts[here], scores[here] = calibration.ood.parts(some), calibration.ood.score(some)
         levels = nonconformity(probabilities[here], calibration.ood.p_value(scores[here]))
         members[here] = levels <= calibration.level(coverage)
     shown = np.exp(np.stack([means[name][:, 0] / means[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
     deviations = shown * np.stack([means[name][:, 1] ** -0.5 for name in QUANTITIES], axis=1)
-    return Judgement(probabilities, members, scores, surprises, shown, deviations)
+    return Judgement(probabilities, members, scores, parts, shown, deviations)
 
 
 class Classifier:
@@ -168,23 +169,18 @@ class Classifier:
             views = look(network, images)
             said.append(judge(trust, views.logits, trust.heads.measure(views, images), place, self.coverage))
         mean = Judgement(*(np.mean(each, axis=0) for each in zip(*said, strict=True)))
-        members, titles = mean.members > 0.5, np.array([shape.title for shape in Shape])
-        orders = np.argsort(-mean.probabilities, axis=1)
-        sets = [" | ".join(titles[order[chosen[order]]]) for order, chosen in zip(orders, members, strict=True)]
-        reasons = [
-            REASONS[SCORES[i]].format(shown[0])
-            for i, shown in zip(mean.surprises.argmax(axis=1), mean.shown, strict=True)
-        ]
+        titles, sets, reasons = np.array([shape.title for shape in Shape]), [], []
+        for p, members, parts, shown in zip(
+            mean.probabilities, mean.members > 0.5, mean.parts, mean.shown, strict=True
+        ):
+            order = np.argsort(-p)
+            sets.append(" | ".join(titles[order[members[order]]]))
+            reason = REASONS[SCORES[parts.argmax()]].format(*shown, *USUAL)
+            reasons.append("" if members.any() else f"Refused: {reason}.")
         table = pd.DataFrame({"group": names, "images": np.bincount(place)})
         table[CLASSES] = mean.probabilities
-        table = table.assign(
-            predicted=titles[orders[:, 0]],
-            set=sets,
-            ood_score=mean.ood_score,
-            known=members.any(axis=1),
-            reason=[
-                "" if known else f"Refused: {why}." for known, why in zip(members.any(axis=1), reasons, strict=True)
-            ],
-        )
+        predicted = titles[mean.probabilities.argmax(axis=1)]
+        known = [bool(chosen) for chosen in sets]
+        table = table.assign(predicted=predicted, set=sets, ood_score=mean.ood_score, known=known, reason=reasons)
         table[[*SHOWN, *DEVIATIONS]] = np.hstack([mean.shown, mean.deviations])
         return table

@@ -77,7 +77,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Trust:
-    """Calibration of one weights file: temperature, the heads of the OOD scores, and a calibration for 1, 2, 4 images."""
+    """Of one weights file: temperature, heads of the OOD scores, and a calibration for each number of images."""
 
     temperature: float
     heads: Heads
@@ -130,7 +130,7 @@ def trust_file(weights: Path) -> Path:
 
 def save_trust(trust: Trust, weights: Path) -> Path:
     """Write a calibration beside its weights, whose SHA-256 it holds."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for head, network in vars(trust.heads).items():
         tensors |= {f"{head}.{name}": each for name, each in _packed(network.state_dict()).items()}
     for count, each in trust.calibrations.items():
@@ -186,7 +186,7 @@ def load_trust(weights: Path) -> Trust:
 
 def _packed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Matrices in float16, and large ones as bytes with the ``step`` of each row."""
-    packed = {}
+    packed: dict[str, Tensor] = {}
     for name, each in state.items():
         if each.numel() >= EIGHT_BITS:
             step = each.flatten(1).abs().amax(dim=1).reshape(-1, *[1] * (each.ndim - 1)) / 127

@@ -1,7 +1,7 @@
 """Outlier exposure: heads that tell the five shapes, and gold, from others, and the particles that are none of these.
 
 The heads are regressions on what a network makes of an image (Hendrycks, Mazeika & Dietterich 2019). That of the shape
-learns from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from stretched lattices and other elements.
+learns from :data:`nanoshape_lib.particles.decoys.OTHERS`, that of the matter from other lattice constants and elements.
 None of :data:`KINDS`, which they are asked about, is among these.
 """
 
@@ -214,7 +214,7 @@ def make_waves(
 
 
 def make_series(
-    waves: Sequence[np.ndarray],
+    waves: Sequence[np.ndarray] | np.ndarray,
     design: DatasetDesign,
     settings: Callable[[np.random.Generator], list[Setting]],
     seed: tuple[int, ...],
