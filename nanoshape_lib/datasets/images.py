@@ -11,9 +11,12 @@ import torch
 from nanoshape_lib.datasets.design import SPLITS, Split
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.imaging import form_images, standardise
 
+# Version of the image sets, raised when other settings, turns or noise are drawn; see `paths.cache_key`.
+RECIPE = 1
 # Defoci [Å] of the images of one wave, and their in-plane angles [degrees] or None.
 Imaging = tuple[torch.Tensor, torch.Tensor | None]
 
@@ -163,12 +166,10 @@ def _form(
 
 def save_images(images: ImageSet, folder: str | Path) -> None:
     """Keep an image set in a folder, which appears complete or not at all."""
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    np.save(partial / "images.npy", images.images.numpy())
-    images.table.to_csv(partial / "table.csv", index=False, float_format="%.17g")
-    partial.replace(folder)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        np.save(partial / "images.npy", images.images.numpy())
+        images.table.to_csv(partial / "table.csv", index=False, float_format="%.17g")
 
 
 def load_images(folder: str | Path) -> ImageSet:

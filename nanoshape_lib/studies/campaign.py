@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.networks.evaluation import (
     BEAM,
@@ -72,7 +71,7 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
     names = [name, f"{name}_particles", f"{name}_confusions"]
     table, particles, confusions = load_study(name, profile, names, folder)
     sets = image_sets(profile, prepared_store(profile))
-    test, code = sets["test"].table, code_hash("nanoshape_lib.studies.trainings")[:12]
+    test = sets["test"].table
     if particles.empty:
         particles = pd.DataFrame({"group": test["group"].unique()})
     for config, rows in runs:
@@ -87,7 +86,7 @@ def trainings_study(name: str, profile: Profile, runs: list[Run], deadline: floa
             continue  # Trainings that are finished already are still entered.
         predictions = predictions_table(test, logits)
         right = predictions.groupby("group")["correct"].sum()
-        table = pd.concat([table, pd.DataFrame([result_row(card, logits, test) | {"code": code}])], ignore_index=True)
+        table = pd.concat([table, pd.DataFrame([result_row(card, logits, test)])], ignore_index=True)
         particles[column] = particles["group"].map(right)
         confusions = pd.concat([confusions, confusion_counts(predictions).assign(**run)], ignore_index=True)
         origin = provenance(profile, len(runs), len(table), table["seconds"].sum() / 3600, config.device)

@@ -34,6 +34,8 @@ from nanoshape_lib.studies.trainings import (
     validation_images,
 )
 
+# Version of the controls, raised when one of them trains or tests on other images; see `paths.cache_key`.
+RECIPE = 1
 MASK_RADIUS = 60  # pixels of 1 Å: what is left are the corners and a rim
 AREA_BLUR = 4.0
 REFERENCE_ORIENTATIONS = 3
@@ -56,7 +58,7 @@ class _Controls:
         self, name: str, train: ImageSet, *tests: ImageSet, validation: ImageSet | None = None
     ) -> list[pd.DataFrame]:
         """Predictions for some images after training on others."""
-        model = control_network(self.profile, name, train, validation or self.validation, self.deadline)
+        model = control_network(self.profile, name, RECIPE, train, validation or self.validation, self.deadline)
         return [predictions_table(test.table, predict(model, test.images)) for test in tests]
 
     def unchanged(self) -> Tested:

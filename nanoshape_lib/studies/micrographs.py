@@ -14,11 +14,11 @@ import tifffile
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.micrographs.analysis import analyse
 from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.field import MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Camera, Microscope
@@ -26,6 +26,8 @@ from nanoshape_lib.studies.results import RESULTS, load_results, save_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
 from nanoshape_lib.trust.conformal import trust_file
 
+# Version of the study, raised when micrographs, or what is found in them, change; see `paths.cache_key`.
+RECIPE = 1
 NAME = "micrographs"
 METALS, METALS_NAME, METALS_SEED = ("Au", "Pt", "Pd", "Cu"), "metals", 5000
 """Of the micrographs in several metals, which one network names."""
@@ -161,11 +163,11 @@ def micrograph_study(
         "trust_sha256": {name: file_sha256(trust_file(path)) for name, path in weights.items()},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.studies.micrographs"),
+        "recipes": {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "micrographs": RECIPE},
     }
     if (folder / f"{name}.json").is_file():
         earlier, about = load_results(name, folder)
-        if all(about.get(key) == origin[key] for key in ("code", "trust_sha256")):
+        if all(about.get(key) == origin[key] for key in ("recipes", "trust_sha256")):
             result, hours = earlier, about["hours"]
     have = set(zip(result["metal"], result["micrograph"], strict=True)) if len(result) else set()
     wanted = [each for each in itertools.product(metals, range(seed, seed + count)) if each not in have]

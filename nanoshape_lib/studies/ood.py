@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks import features
 from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.features import Views, look
 from nanoshape_lib.networks.models import load_weights
@@ -31,7 +32,7 @@ from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
-from nanoshape_lib.studies.trainings import prepared_store
+from nanoshape_lib.studies.trainings import IMAGES, WAVES, prepared_store
 from nanoshape_lib.trust import outlier_exposure as outliers
 from nanoshape_lib.trust.classifier import Judgement, judge
 from nanoshape_lib.trust.conformal import SCALING_SHARE, SERIES, Trust, calibrate, mass_above, save_trust
@@ -42,6 +43,9 @@ from nanoshape_lib.trust.spectral_check import SpectralCheck, SpectralEstimate, 
 Arrays = dict[str, np.ndarray]
 
 RECIPE = 1
+OOD_WAVES = WAVES | {"ood": RECIPE}
+OOD = IMAGES | OOD_WAVES | {"features": features.RECIPE}
+"""Versions of the steps that are kept; see `paths.cache_key`."""
 CHUNK = 200
 PIXEL_ERROR = 0.01
 REFERENCES = 100
@@ -133,10 +137,11 @@ class Fitting:
 
     def kept(self, name: str, numbers: range, make: Callable[[range], Arrays], own: bool = True) -> Arrays:
         """Arrays made for some numbers, chunk by chunk and each in a file, for this network alone or for all."""
-        design: dict[str, Any] = {"design": self.store.design}
+        key = cache_key("ood waves", OOD_WAVES, design=self.store.design)
         if own:
-            design |= {"weights": file_sha256(self.weights), "ranges": self.ranges, "sizes": self.sizes}
-        folder, parts = self.cache / cache_key("ood", RECIPE, **design), []
+            about = {"weights": file_sha256(self.weights), "ranges": self.ranges, "sizes": self.sizes}
+            key = cache_key("ood", OOD, design=self.store.design, **about)
+        folder, parts = self.cache / key, []
         for first in range(numbers.start, numbers.stop, CHUNK):
             chunk = range(first, min(first + CHUNK, numbers.stop))
             path = folder / f"{name.replace('/', ' per ')}-{chunk.start}-{chunk.stop}.npz"
@@ -150,7 +155,7 @@ class Fitting:
     def waves(self, name: str, numbers: range) -> Arrays:
         """Exit waves of decoys, of strained particles or of a kind, and what is known ``about`` each."""
         if name in KINDS:
-            name = next(each for each, kind in KINDS.items() if kind.number == KINDS[name].number)
+            name = next(each for each, kind in KINDS.items() if kind.stream == KINDS[name].stream)
             scene = partial(outliers.kind_scene, KINDS[name], self.kinds_design)
         else:
             scene = partial(getattr(outliers, f"{name}_scene"), self.store.design)
@@ -193,12 +198,12 @@ class Fitting:
         check = self.spectral_check()
 
         def seen(name: str, numbers: range) -> Arrays:
-            def features(chunk: range) -> Arrays:
+            def look_at(chunk: range) -> Arrays:
                 images, about = self.series(name, chunk).images, self.waves(name, chunk)["about"]
                 other = np.repeat((about != 0).any(axis=1), self.sizes.series)
                 return vars(look(self.network, images)) | check.estimate(images)._asdict() | {"other": other}
 
-            return self.kept(f"features of {name}", numbers, features)
+            return self.kept(f"features of {name}", numbers, look_at)
 
         def views(found: Arrays) -> Views:
             return Views(**{name: found[name] for name in Views.__dataclass_fields__})
@@ -261,7 +266,7 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
     splits["validation"] = SplitDesign(orientations=orientations, blocks=tuple(aside))
     design = design.model_copy(update=splits | {"seed": design.seed + 2})
-    return generate(design, folder / f"calibration-{cache_key('calibration', RECIPE, design=design)}.zarr", check=False)
+    return generate(design, folder / f"calibration-{cache_key('waves', WAVES, design=design)}.zarr", check=False)
 
 
 def by_fringes(name: str, seen: Scored, design: DatasetDesign) -> dict[str, Scored]:
@@ -394,7 +399,7 @@ def write_tables(
         "temperature": trust.temperature,
         **{f"calibration_error_{name}": calibration_error(each) for name, each in predicted.items()},
         **{f"accuracy_{name}": float(each["correct"].mean()) for name, each in predicted.items()},
-        "recipes": {"ood": RECIPE},
+        "recipes": OOD,
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
     } | origin
@@ -441,5 +446,6 @@ def ood_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int
     count = min(REFERENCES, store.design.records("train"))
     images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
     images = ImageSet(images.images, store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"]))
-    save_image_set("reference_images", images, {"profile": profile.name, "settings": "drawn from ranges"}, folder)
+    origin = {"profile": profile.name, "settings": "drawn from ranges", "recipes": IMAGES}
+    save_image_set("reference_images", images, origin, folder)
     return 2, 2

@@ -9,26 +9,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.paths import DATA
+from nanoshape_lib.paths import DATA, replacing
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.trainings import RECIPES
 
 RESULTS = DATA / "results"
 EXAMPLES = 60
 
 
 def provenance(profile: Profile, expected: int, finished: int, hours: float, device: str = "cpu") -> dict:
-    """What stands behind a table: profile and design, code, versions, machine, hours, and whether it is whole."""
+    """What stands behind a table: profile and design, recipes, versions, machine, hours, and whether it is whole."""
     return {
         "profile": profile.model_dump(mode="json"),
         "trainings": {"expected": expected, "finished": finished},
         "hours": round(hours, 3),
         "hardware": hardware(device),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy", "zarr")},
-        "code": code_hash("nanoshape_lib.studies.trainings"),
+        "recipes": RECIPES,
     }
 
 
@@ -40,24 +40,22 @@ def save_results(name: str, table: pd.DataFrame, origin: dict, folder: Path = RE
     Path
         The CSV file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {".json": json.dumps(origin, indent=1) + "\n", ".csv": table.to_csv(index=False, float_format="%.6g")}
     for ending, text in texts.items():
-        partial = folder / f".{name}{ending}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / f"{name}{ending}")
+        with replacing(folder / f"{name}{ending}") as partial:
+            partial.write_text(text, encoding="utf-8")
     return folder / f"{name}.csv"
 
 
 def load_study(study: str, profile: Profile, names: Sequence[str], folder: Path) -> list[pd.DataFrame]:
     """Tables that an earlier call of a study left, to be continued; empty ones if there are none.
 
-    More sizes, seeds or networks may be asked for than then, but not another data set or other epochs.
+    More sizes, seeds or networks may be asked for than then, but not another data set, other epochs or another recipe.
 
     Raises
     ------
     NanoshapeError
-        If they are of another design.
+        If they are of another design or recipe.
     """
     if not all((folder / f"{name}.csv").is_file() for name in names):
         return [pd.DataFrame() for _ in names]
@@ -66,7 +64,7 @@ def load_study(study: str, profile: Profile, names: Sequence[str], folder: Path)
         [each["dataset"], each["validation_waves"], *(each[study][key] for key in ("epochs", "steps", "batch_size"))]
         for each in (origins[0]["profile"], profile.model_dump(mode="json"))
     )
-    if then != now:
+    if then != now or origins[0]["recipes"] != RECIPES:
         raise NanoshapeError(f"{folder}/{names[0]}.csv is of another design; name another folder, or move it away")
     return list(tables)
 
@@ -93,7 +91,8 @@ def save_examples(name: str, images: ImageSet, predictions: pd.DataFrame, origin
 def save_image_set(name: str, images: ImageSet, origin: dict, folder: Path = RESULTS) -> None:
     """Ship images as ``NAME.npy``, float16, beside their table ``NAME``."""
     save_results(name, images.table, origin, folder)
-    np.save(folder / f"{name}.npy", images.images.half().numpy())
+    with replacing(folder / f"{name}.npy") as partial:
+        np.save(partial, images.images.half().numpy())
 
 
 def load_examples(name: str, folder: Path = RESULTS) -> ImageSet:

@@ -1,23 +1,23 @@
 """How far a network holds: accuracy at settings of the microscope that it was or was not trained for."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.generation import Split
 from nanoshape_lib.datasets.images import ImageSet, load_images, save_images
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.training import predict
+from nanoshape_lib.paths import cache_key
 from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, make_images_at
-from nanoshape_lib.studies.trainings import evaluate
+from nanoshape_lib.studies.trainings import IMAGES, evaluate
 
 # Values of each setting at which the networks are asked, everything else being as in the design.
 SWEEPS: dict[str, tuple[float, ...]] = {
@@ -57,13 +57,9 @@ def kept_images(folder: Path, make: Callable[[], ImageSet]) -> ImageSet:
     return load_images(folder)
 
 
-def folder_beside(store: Store, *words: str) -> Path:
-    """Where things are kept beside the store; other words or other code give another folder."""
-    code = code_hash("nanoshape_lib.simulation.ranges", "nanoshape_lib.networks.training")
-    key = hashlib.sha256("\0".join((*words, code)).encode()).hexdigest()[:12]
-    folder = Path(store.path).parent / f"transfer-{key}"
-    folder.mkdir(exist_ok=True)
-    return folder
+def folder_beside(store: Store, step: str, recipe: Mapping[str, int], **design: Any) -> Path:
+    """Where the results of a step are kept beside the store; see :func:`nanoshape_lib.paths.cache_key`."""
+    return Path(store.path).parent / f"{step}-{cache_key(step, recipe, waves=store.design, **design)}"
 
 
 def at_most(store: Store, split: Split, waves: int) -> int:
@@ -74,8 +70,8 @@ def at_most(store: Store, split: Split, waves: int) -> int:
 def random_images(store: Store, ranges: Ranges, waves: int) -> ImageSet:
     """Images of the first test waves, two of each, at settings drawn from ranges; formed at the first call."""
     count = at_most(store, "test", waves)
-    folder = folder_beside(store, "random", ranges.model_dump_json(), str(count))
-    return kept_images(folder / "images", lambda: make_images_at(store, "test", drawn_settings(ranges, 2), count))
+    folder = folder_beside(store, "random-images", IMAGES, ranges=ranges, count=count)
+    return kept_images(folder, lambda: make_images_at(store, "test", drawn_settings(ranges, 2), count))
 
 
 def sweep_images(store: Store, name: str, waves: int) -> ImageSet:
@@ -90,8 +86,8 @@ def sweep_images(store: Store, name: str, waves: int) -> ImageSet:
         angles = {"astigmatism_deg": rng.uniform(0, 180), "drift_deg": rng.uniform(0, 180)}
         return [usual.model_copy(update=angles | {name: float(value)}) for value in values]
 
-    folder = folder_beside(store, "sweep", name, repr(values), str(count))
-    return kept_images(folder / "images", lambda: make_images_at(store, "test", settings, count))
+    folder = folder_beside(store, "sweep-images", IMAGES, setting=name, values=values, count=count)
+    return kept_images(folder, lambda: make_images_at(store, "test", settings, count))
 
 
 def accuracy_row(network: str, setting: str, value: float, predictions: pd.DataFrame) -> dict:

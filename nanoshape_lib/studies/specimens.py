@@ -11,7 +11,6 @@ from scipy.stats import binomtest
 
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import Specimen
@@ -22,6 +21,7 @@ from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies.ood import PIXEL_ERROR
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import save_results
+from nanoshape_lib.studies.trainings import IMAGES
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.trust.conformal import trust_file
 
@@ -112,7 +112,7 @@ def shipped_specimens(profile: Profile, folder: Path, weights: Path) -> tuple[in
         "trust_sha256": {name: file_sha256(trust_file(path)) for name, path in files.items()},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.studies.specimens"),
+        "recipes": IMAGES,
     }
     save_results(NAME, table, origin, folder)
     return len(draws), len(draws)

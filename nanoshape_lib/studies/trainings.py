@@ -1,6 +1,5 @@
 """The studies behind the figures: data made once, networks trained once, results as tables."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,33 +8,35 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from nanoshape_lib.datasets.fingerprint import code_hash
+from nanoshape_lib.datasets import generation, images
 from nanoshape_lib.datasets.generation import SPLITS, Split, Store, generate
 from nanoshape_lib.datasets.images import FreshImages, ImageSet, load_images, make_images, save_images
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks import training
 from nanoshape_lib.networks.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.networks.training import TrainingConfig, fit, predict
-from nanoshape_lib.paths import GENERATED, read_manifest
+from nanoshape_lib.paths import cache_folder, cache_key, read_manifest, replacing
+from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.studies.profiles import Profile, Trainings
 
 ImageSets = dict[str, ImageSet]
 
+# Versions of the steps that a training rests on; see `paths.cache_key`.
+WAVES = {"exit waves": exit_waves.RECIPE, "records": generation.RECIPE}
+IMAGES = WAVES | {"images": imaging.RECIPE, "image sets": images.RECIPE}
+RECIPES = IMAGES | {"training": training.RECIPE}
 # What names a training of figures S1 and S2.
 RUN = ["architecture", "train_images", "train_waves", "seed"]
 # The supplement's ranking: the first of each pair is said to be the better one.
 CLAIMED: tuple[tuple[Architecture, Architecture], ...] = (("cnn5", "cnn4"), ("cnn6", "cnn5"), ("resnet34", "cnn6"))
 
 
-def _key(*words: str) -> str:
-    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
-
-
 def _folder(profile: Profile) -> Path:
-    """Where a profile's waves are kept: another design, other code or other carbon gives another folder."""
+    """Where a profile's waves are kept: another design, recipe or carbon gives another folder."""
     carbon = [digest for name, digest in read_manifest().items() if name.startswith("carbon/")]
-    key = _key(profile.dataset.model_dump_json(), code_hash("nanoshape_lib.datasets.generation"), *carbon)
-    return GENERATED / f"{profile.name}-seed{profile.dataset.seed}-{key}"
+    key = cache_key("waves", WAVES, design=profile.dataset, carbon=carbon)
+    return cache_folder() / f"{profile.name}-seed{profile.dataset.seed}-{key}"
 
 
 def prepared_store(profile: Profile) -> Store:
@@ -48,7 +49,7 @@ def image_set(profile: Profile, store: Store, split: Split) -> ImageSet:
 
     Training images are turned in their plane, each by its own angle; the others are left as they are.
     """
-    folder = _folder(profile) / f"images-{_key(code_hash('nanoshape_lib.datasets.images'))}"
+    folder = _folder(profile) / f"images-{cache_key('images', IMAGES)}"
     if not (folder / split).exists():
         save_images(make_images(store, split, turned=split == "train"), folder / split)
     return load_images(folder / split)
@@ -60,15 +61,12 @@ def image_sets(profile: Profile, store: Store) -> ImageSets:
 
 
 def _trained(profile: Profile, kind: str) -> Path:
-    """Where networks are kept; other code that forms images or trains gives another folder."""
-    return (
-        _folder(profile)
-        / f"{kind}-{_key(code_hash('nanoshape_lib.datasets.images', 'nanoshape_lib.networks.training'))}"
-    )
+    """Where networks are kept: another recipe of images or of training gives another folder."""
+    return _folder(profile) / f"{kind}-{cache_key(kind, RECIPES)}"
 
 
 def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
-    key = _key(config.model_dump_json(), hashlib.sha256(rows.tobytes()).hexdigest(), str(profile.validation_waves))
+    key = cache_key("run", RECIPES, config=config, rows=rows.tolist(), validation_waves=profile.validation_waves)
     return _trained(profile, "runs") / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
 
 
@@ -98,9 +96,8 @@ def train_and_test(
     model, card = _fit(profile, config, sets, rows, deadline)
     path = _run_folder(profile, config, rows) / "test_logits.npy"
     if not path.exists():
-        partial = path.with_name("partial.npy")
-        np.save(partial, predict(model, sets["test"].images))
-        partial.replace(path)
+        with replacing(path) as partial:
+            np.save(partial, predict(model, sets["test"].images))
     return card, np.load(path)
 
 
@@ -113,7 +110,7 @@ def best_network(
     """
     config = profile.best if architecture is None else profile.best.model_copy(update={"architecture": architecture})
     train, validation = training_images(profile, store), image_set(profile, store, "validation")
-    key = _key(config.model_dump_json(), repr(profile.fresh))
+    key = cache_key("best", RECIPES, config=config, fresh=profile.fresh)
     return fit(config, train, validation, _trained(profile, "best") / f"{config.architecture}-{key}", deadline)
 
 
@@ -121,16 +118,16 @@ def training_images(profile: Profile, store: Store) -> ImageSet | FreshImages:
     """What the best network learns from."""
     if profile.fresh is None:
         return image_set(profile, store, "train")
-    passes = _folder(profile) / f"passes-{_key(code_hash('nanoshape_lib.datasets.images'))}"
+    passes = _folder(profile) / f"passes-{cache_key('passes', IMAGES)}"
     return FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
 
 
 def control_network(
-    profile: Profile, name: str, train: ImageSet, validation: ImageSet, deadline: float = math.inf
+    profile: Profile, name: str, recipe: int, train: ImageSet, validation: ImageSet, deadline: float = math.inf
 ) -> nn.Module:
     """The network of one control, see :mod:`nanoshape_lib.studies.controls`, trained on these images or loaded."""
     config = _trainings(profile, profile.controls, profile.best.architecture, len(train))[0]
-    key = _key(config.model_dump_json(), repr(profile.controls), code_hash("nanoshape_lib.studies.controls"))
+    key = cache_key("control", RECIPES | {"controls": recipe}, config=config, controls=profile.controls)
     return fit(config, train, validation, _trained(profile, "controls") / f"{name}-{key}", deadline)[0]
 
 

@@ -9,14 +9,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.images import FreshImages, ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.networks.models import load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, _Run, fit, predict
-from nanoshape_lib.paths import DATA, file_sha256
+from nanoshape_lib.paths import DATA, file_sha256, replacing
 from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import provenance, save_results
@@ -33,7 +32,7 @@ from nanoshape_lib.studies.robustness import (
     kept_images,
     random_images,
 )
-from nanoshape_lib.studies.trainings import evaluate, image_set, prepared_store
+from nanoshape_lib.studies.trainings import RECIPES, evaluate, image_set, prepared_store
 
 START = DATA / "weights" / "cnn6.safetensors"
 BEFORE, AFTER = "cnn6", "cnn6_ranges"
@@ -83,7 +82,7 @@ class RangedImages(FreshImages):
 def validation_images(plan: TransferPlan, store: Store) -> ImageSet:
     """The validation images of a plan, at settings drawn from its ranges; formed at the first call."""
     waves, draw = at_most(store, "validation", plan.validation_waves), drawn_settings(plan.ranges, plan.images_per_wave)
-    folder = folder_beside(store, plan.model_dump_json())
+    folder = folder_beside(store, "transfer", RECIPES, plan=plan)
     return kept_images(folder / "validation", lambda: make_images_at(store, "validation", draw, waves))
 
 
@@ -106,7 +105,7 @@ def fine_tune(
         If the deadline, a value of ``time.monotonic()`` [s], is over before the last epoch.
     """
     digest = file_sha256(start)
-    folder, validation = folder_beside(store, plan.model_dump_json()), validation_images(plan, store)
+    folder, validation = folder_beside(store, "transfer", RECIPES, plan=plan), validation_images(plan, store)
     waves = at_most(store, "train", plan.waves)
     train = RangedImages(store, folder, plan.images_per_wave, plan.passes, plan.ranges, waves)
     run = folder / f"run-{digest[:12]}"
@@ -114,10 +113,9 @@ def fine_tune(
         # A training that has not begun, but for its weights, is what fit goes on from.
         begun = _Run(plan.training, train, validation)
         begun.model.load_state_dict(load_weights(start)[0].state_dict())
-        partial = run.with_suffix(".partial")
-        partial.mkdir(exist_ok=True)
-        torch.save(begun.state(), partial / "checkpoint.pt")
-        partial.replace(run)
+        with replacing(run) as partial:
+            partial.mkdir()
+            torch.save(begun.state(), partial / "checkpoint.pt")
     model, card = fit(plan.training, train, validation, run, deadline)
     return model, card | {"ranges": plan.ranges.model_dump(), "passes": plan.passes, "start": digest}
 
@@ -170,7 +168,7 @@ def transfer_study(
     original = [accuracy_row(name, ORIGINAL, math.nan, evaluate(network, test)) for name, network in networks.items()]
     table = pd.concat([pd.DataFrame(original), accuracies(networks, store, plan.ranges, ask)], ignore_index=True)
     origin = provenance(profile, 1, 1, card["seconds"] / 3600, training.device)
-    origin |= {"plan": plan.model_dump(mode="json"), "code": code_hash("nanoshape_lib.studies.transfer")}
+    origin |= {"plan": plan.model_dump(mode="json")}
     drawn = random_images(store, plan.ranges, ask.random_waves)
     temperatures = {BEFORE: its_card["temperature"], AFTER: temperature}
     calibration = [calibration_row(name, networks[name], value, drawn) for name, value in temperatures.items()]
@@ -217,7 +215,7 @@ def ablation_study(
         tables.append(accuracies({name: model}, store, plan.ranges, ask, None if left_out is None else [left_out]))
         seconds += card["seconds"]
         origin = provenance(profile, len(LIMITS) + 1, len(tables), seconds / 3600, plan.training.device)
-        origin |= {"plan": plan.model_dump(mode="json"), "code": code_hash("nanoshape_lib.studies.transfer")}
+        origin |= {"plan": plan.model_dump(mode="json")}
         save_results("transfer_ablations", pd.concat(tables, ignore_index=True), origin, folder)
     return len(tables), len(LIMITS) + 1
 

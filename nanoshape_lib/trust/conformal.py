@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.paths import file_sha256, replacing
 from nanoshape_lib.trust.ood import SCORES, Combination, Heads, Tail, particle_means
 from nanoshape_lib.trust.outlier_exposure import OutlierHead
 from nanoshape_lib.trust.spectral_check import SpectralCheck
@@ -143,9 +143,8 @@ def save_trust(trust: Trust, weights: Path) -> Path:
         "groups": {count: calibration.groups for count, calibration in trust.calibrations.items()},
     }
     path = trust_file(weights)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"about": json.dumps(about)})
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(tensors, partial, {"about": json.dumps(about)})
     return path
 
 

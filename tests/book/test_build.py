@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from nanoshape_lib.book import build, notebooks
 from nanoshape_lib.cli import app
-from nanoshape_lib.datasets import fingerprint
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import NOTEBOOKS, ROOT, data_file, read_manifest
 
@@ -139,11 +138,14 @@ def test_fingerprint_follows_parameters_and_profile(tmp_path):
 
 
 def test_source_files_follow_imports_but_not_their_users():
-    names = {path.name for path in fingerprint.source_files("from nanoshape_lib.particles.orientation import euler")}
-    assert {"__init__.py", "rotations.py"} <= names
-    assert not names & {"cli.py", "book.py", "training.py"}
-    through = {path.name for path in fingerprint.source_files("import nanoshape_lib.book.build")}
-    assert {"book.py", "notebooks.py", "paths.py", "errors.py"} <= through
+    names = {path.name for path in notebooks.source_files("from nanoshape_lib.particles.orientation import euler")}
+    assert {"__init__.py", "orientation.py"} <= names
+    assert not names & {"cli.py", "build.py", "training.py"}
+    assert notebooks.source_files("from nanoshape_lib import Shape, build") == notebooks.source_files(
+        "from nanoshape_lib.particles.shapes import Shape"
+    )
+    through = {path.name for path in notebooks.source_files("import nanoshape_lib.book.build")}
+    assert {"build.py", "notebooks.py", "paths.py", "errors.py"} <= through
 
 
 def test_orphan_widgets_are_dropped_and_links_kept():

@@ -35,7 +35,7 @@ def profile(tmp_path_factory):
     study = smoke.architectures.model_copy(update={"architectures": ("cnn4", "cnn6"), "train_images": (30,)})
     fresh = FreshTraining(images_per_wave=2, passes=2)
     patch = pytest.MonkeyPatch()
-    patch.setattr(trainings, "GENERATED", tmp_path_factory.mktemp("generated"))
+    patch.setenv("NANOSHAPE_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield smoke.model_copy(update={"dataset": dataset, "architectures": study, "fresh": fresh})
     patch.undo()
 

@@ -102,8 +102,10 @@ def test_scenes_depend_on_seed_kind_and_index_alone_and_leave_the_films_of_the_t
     others = [scene("sphere", 3), scene("rod", 2), scene("sphere", 2, tiny_design.model_copy(update={"seed": 8}))]
     assert all(len(each.particle) != len(first.particle) or each.film != first.film for each in others)
     assert {scene("bare carbon", index).film.block for index in range(4)} == {2}
-    numbers = [kind.number for kind in KINDS.values() if kind.number]
-    assert len(set(numbers)) == len(numbers)
+    streams = [
+        kind.stream for kind in KINDS.values() if kind != KINDS["known"] and not (kind.settings or kind.camera_pixels)
+    ]
+    assert len({*streams, KINDS["known"].stream}) == len(streams) + 1
 
 
 def test_bare_carbon_is_of_no_size_and_hardly_scatters(tiny_design):
