@@ -67,7 +67,7 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     counts
         Numbers of particles.
     seed
-        Of the grouping and of the bootstrap.
+        Of the grouping.
 
     Returns
     -------
@@ -89,6 +89,6 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     rows = []
     for (count, metal), others in scores.items():
         if metal != "Au":
-            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others), seed=seed)
+            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others))
             rows.append((metal, count, value, low, high, len(others)))
     return pd.DataFrame(rows, columns=["metal", "particles", "auroc", "low", "high", "micrographs"])

@@ -40,20 +40,10 @@ DEVIATIONS = tuple(f"{name}_sd" for name in SHOWN)
 class Judgement(NamedTuple):
     """What one network says of G particles.
 
-    Attributes
-    ----------
-    probabilities
-        (G, 5), each row summing to one.
-    members
-        Whether each shape is in the set (G, 5); a particle with none is refused.
-    ood_score
-        (G,), see :meth:`nanoshape_lib.trust.ood.Combination.score`.
-    parts
-        What each score adds to the square of that (G, scores).
-    shown
-        Pixel size and lattice constant [Å] and atomic number (G, 3) that the spectral check shows.
-    deviations
-        Their standard deviations (G, 3): those of a single image, since images of one particle err alike.
+    ``probabilities`` of the shapes (G, 5), each row summing to one; whether each shape is a member of the set (G, 5),
+    of which a refused particle has none; the combined ``ood_score`` (G,) and the ``parts`` (G, scores) of its square;
+    pixel size and lattice constant [Å] and atomic number (G, 3) that the spectral check shows, and their standard
+    ``deviations``: those of a single image, since images of one particle err alike.
     """
 
     probabilities: np.ndarray
@@ -69,16 +59,8 @@ def judge(
 ) -> Judgement:
     """Decide about particles from images.
 
-    Parameters
-    ----------
-    trust
-        The calibration.
-    logits, measured
-        Of each image: (N, symmetries, 5), and what :meth:`nanoshape_lib.trust.ood.Heads.measure` gives.
-    place
-        Number of the particle that each image shows (N,), from zero.
-    coverage
-        How often the sets shall hold the true shape.
+    Logits (N, symmetries, 5) and what :meth:`nanoshape_lib.trust.ood.Heads.measure` gives are those of each image,
+    ``place`` (N,) is the number of the particle that it shows; sets shall hold the true shape with this ``coverage``.
     """
     means = {name: particle_means(each, place) for name, each in measured.items()}
     probabilities = softmax(particle_means(logits.mean(axis=1), place) / trust.temperature, axis=1)

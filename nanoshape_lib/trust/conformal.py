@@ -44,14 +44,8 @@ def nonconformity(probabilities: np.ndarray, p_value: np.ndarray) -> np.ndarray:
 class Calibration:
     """What decisions from so many images of one particle are measured against.
 
-    Attributes
-    ----------
-    ood
-        OOD scores of known particles, averaged over their images.
-    levels, labels
-        Nonconformity of the true shape of other known particles, and that shape; each particle has equally many.
-    groups
-        How many particles these are.
+    ``ood`` has the OOD scores of known particles, averaged over their images; ``levels`` and ``labels`` are the
+    nonconformity of the true shape of other known particles, ``groups`` in number, and that shape.
     """
 
     ood: Combination
@@ -94,19 +88,10 @@ def calibrate(
 ) -> Trust:
     """Calibrate from what a network makes of particles that were held back from its training and from the heads.
 
-    An eighth of them gives the temperature and the distributions of the scores; the others give the levels, so that
-    these are of particles to which nothing was fitted.
-
-    Parameters
-    ----------
-    heads
-        The networks behind the scores.
-    logits, measured, labels
-        Of the images, focal series one after another: logits (N, symmetries, 5), what the heads measure, shapes (N,).
-    series
-        Images in each focal series; decisions from 1, 2 and 4 of them are calibrated where that divides it.
-    temperature
-        If it is known already.
+    An eighth of them gives the temperature, unless it is known, and the distributions of the scores; the others give
+    the levels, so that these are of particles to which nothing was fitted. Logits (N, symmetries, 5), what the heads
+    measure and labels (N,) are those of focal series of equal length, one after another; decisions from 1, 2 and 4
+    images are calibrated where that divides it.
     """
     first = np.arange(len(labels)) // series % SCALING_SHARE == 0
     if temperature is None:

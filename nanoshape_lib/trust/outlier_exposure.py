@@ -98,17 +98,10 @@ def fit_head(values: Tensor, other: np.ndarray, epochs: int = EPOCHS, seed: int 
 class Kind(NamedTuple):
     """Particles, or ways of imaging the five shapes, that no network and no head learned from.
 
-    Attributes
-    ----------
-    stream
-        Of the random numbers of the particles, which kinds of one stream share.
-    build, turned
-        Makes a particle of a size; whether it is then turned at random.
-    settings
-        Fields of a setting that are changed in every image, and the values that the images of a series take in turn.
-    camera_pixels
-        Into so many pixels the field is divided; the middle 128 of them are taken as if each were 1 Å. The field
-        is continued periodically where they are fewer.
+    ``stream`` is that of the random numbers of the particles, which kinds may share; ``build`` makes a particle of a
+    size, to be ``turned`` at random or not; ``settings`` are changed in every image to the values that the images of a
+    series take in turn. The field is divided into ``camera_pixels``, the middle 128 of which are taken as if each were
+    1 Å; it is continued periodically where they are fewer.
     """
 
     stream: int = 2059804162

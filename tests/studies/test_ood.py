@@ -26,8 +26,14 @@ def test_the_area_is_that_of_scikit_learn_and_its_interval_knows_of_groups():
     truth = np.r_[np.zeros(400), np.ones(120)]
     assert area == pytest.approx(roc_auc_score(truth, np.r_[known.ravel(), other.ravel()]))
     assert low < area < high
-    same = np.repeat(other[:, :1], 4, axis=1)
-    assert np.ptp(auroc(np.repeat(known[:, :1], 4, axis=1), same)[1:]) > 1.3 * (high - low)
+
+    def drawn(scores):
+        return scores[rng.integers(len(scores), size=len(scores))]
+
+    drawn_areas = [auroc(drawn(known), drawn(other))[0] for _ in range(300)]
+    assert high - low == pytest.approx(np.ptp(np.quantile(drawn_areas, [0.025, 0.975])), rel=0.2), "as a bootstrap says"
+    alike = (np.repeat(each[:, :1], 4, axis=1) for each in (known, other))
+    assert np.ptp(auroc(*alike)[1:]) > 1.3 * (high - low)
 
 
 def test_sets_are_calibrated_on_all_films_that_the_design_leaves_aside(tiny_design, tmp_path):
