@@ -37,16 +37,8 @@ class Cleaned(NamedTuple):
 def clean(image: np.ndarray) -> Cleaned:
     """Replace single bad pixels and make the brightness of the background even.
 
-    Parameters
-    ----------
-    image
-        One image (rows, columns), finite, any units.
-
-    Returns
-    -------
-    Cleaned
-        Float32 image with the old mean; numbers of replaced bright and dark pixels; change of the background's
-        brightness over the field, as a fraction of its mean.
+    ``image``: one image (rows, columns), finite, any units. Returns float32 image with the old mean; numbers of
+    replaced bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean.
     """
     fixed, bright, dark = replace_outliers(np.asarray(image, dtype=np.float32))
     background = illumination(fixed)
@@ -65,15 +57,8 @@ def replace_outliers(image: np.ndarray) -> tuple[np.ndarray, int, int]:
     least that of the whole image. Where lattice fringes or an edge are stronger than the noise, so is the scale.
     Pixels that touch an outlier are outliers at half the threshold, since one x-ray often lights several.
 
-    Parameters
-    ----------
-    image
-        Float32 (rows, columns).
-
-    Returns
-    -------
-    image, bright, dark
-        A new image, and the numbers of replaced pixels above and below their surroundings.
+    ``image``: float32 (rows, columns). A new image, and the numbers of replaced pixels above and below their
+    surroundings.
     """
     off = image - ndimage.uniform_filter(image, 2 * _NEAR + 1, mode="mirror")
     scale = _NORMAL * float(np.median(np.abs(off[::2, ::2])))
@@ -105,15 +90,7 @@ def illumination(image: np.ndarray) -> np.ndarray:
     It is fitted by least squares to the medians of blocks of 16 x 16 pixels. Those that lie over two and a half robust
     standard deviations off, such as particles, are left out, and the rest is fitted again, up to eight times.
 
-    Parameters
-    ----------
-    image
-        Float32 (rows, columns).
-
-    Returns
-    -------
-    ndarray
-        Float32 (rows, columns).
+    ``image``: float32 (rows, columns). Returns float32 (rows, columns).
     """
     high, wide = (n // BLOCK for n in image.shape)
     blocks = image[: high * BLOCK, : wide * BLOCK].reshape(high, BLOCK, wide, BLOCK)

@@ -40,30 +40,12 @@ def crop(
     The camera's transfer function acts before its pixels sample the image. An image of finer pixels is therefore
     sharper at the frequencies that are left than one taken at 1.0 Å, unless its camera is given.
 
-    Parameters
-    ----------
-    image
-        Micrograph (h, w).
-    box
-        A row of the table of :func:`nanoshape_lib.micrographs.detection.find`: ``row``, ``column``, ``diameter_A`` and
-        ``cut_off``.
-    pixel_size_A
-        Its pixel size [Å].
-    boxes
-        The whole table, to know the other particles; the box itself may be among them.
-    camera
-        The camera that took the image, if known; its transfer function is then exchanged for that of
-        ``Camera()``, with which the networks are trained.
-
-    Returns
-    -------
-    ndarray
-        Image (128, 128), float32, with mean zero and variance one.
-
-    Raises
-    ------
-    NanoshapeError
-        If the image is no image or its pixels too coarse, or the edge of the image cuts the particle off.
+    ``image``: micrograph (h, w); ``box``: a row of the table of :func:`nanoshape_lib.micrographs.detection.find`:
+    ``row``, ``column``, ``diameter_A`` and ``cut_off``; ``pixel_size_A``: its pixel size [Å]; ``boxes``: the whole
+    table, to know the other particles; the box itself may be among them; ``camera``: the camera that took the image, if
+    known; its transfer function is then exchanged for that of ``Camera()``, with which the networks are trained.
+    Returns image (128, 128), float32, with mean zero and variance one. Raises NanoshapeError if the image is no image
+    or its pixels too coarse, or the edge of the image cuts the particle off.
     """
     check(image, pixel_size_A)
     if box.cut_off:

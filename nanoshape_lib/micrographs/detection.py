@@ -39,24 +39,11 @@ def find(image: np.ndarray, pixel_size_A: float) -> pd.DataFrame:
     five deviations, and somewhere nine, are divided by a watershed of the distance from their edges, and
     end where they fall below 0.4 of their own height.
 
-    Parameters
-    ----------
-    image
-        Image (h, w) of any unit, particles darker than the film.
-    pixel_size_A
-        Pixel size [Å], at most 1.25, or there are no fringes to see.
-
-    Returns
-    -------
-    DataFrame
-        One row a particle, the highest score first: its centre ``row`` and ``column`` in pixels, its largest
-        diameter ``diameter_A``, the mean ``score`` in deviations of the film, of which ``darkness`` and
-        ``fringes`` are the two parts, and ``cut_off``, whether the edge of the image cuts it.
-
-    Raises
-    ------
-    NanoshapeError
-        If the image is no image or its pixels are too coarse.
+    ``image``: image (h, w) of any unit, particles darker than the film; ``pixel_size_A``: pixel size [Å], at most 1.25,
+    or there are no fringes to see. Returns one row a particle, the highest score first: its centre ``row`` and
+    ``column`` in pixels, its largest diameter ``diameter_A``, the mean ``score`` in deviations of the film, of which
+    ``darkness`` and ``fringes`` are the two parts, and ``cut_off``, whether the edge of the image cuts it. Raises
+    NanoshapeError if the image is no image or its pixels are too coarse.
     """
     check(image, pixel_size_A)
     darkness, fringes, step = _maps(np.asarray(image, np.float32), pixel_size_A)

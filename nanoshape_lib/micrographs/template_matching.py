@@ -131,17 +131,8 @@ def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0)
     They are computed once, for an energy and an aperture, and kept in the cache folder; other settings of the
     microscope act on the images only.
 
-    Parameters
-    ----------
-    shape
-        The shape.
-    energy_eV, aperture_mrad
-        Beam energy [eV] and aperture [mrad].
-
-    Returns
-    -------
-    Library
-        Read from files when it is used.
+    ``shape``: the shape; ``energy_eV, aperture_mrad``: beam energy [eV] and aperture [mrad]. Read from files when it is
+    used.
     """
     recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "templates": RECIPE}
     key = cache_key("templates", recipes, shape=shape, energy_eV=energy_eV, aperture_mrad=aperture_mrad)
@@ -326,27 +317,10 @@ def best_match(
     best of them are laid over the image at each defocus, and the very best are refined in direction, angle, defocus and
     size, each step by the correlation of the images.
 
-    Parameters
-    ----------
-    image
-        One particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.micrographs.cropping.crop` makes
-        it.
-    shape
-        The shape, its label or its name.
-    microscope, camera
-        The instrument, as far as it is known.
-    defoci_A
-        Defoci to begin with [Å]; give few around the nominal one if it is known.
-
-    Returns
-    -------
-    Match
-        The simulation, its parameters and its correlation.
-
-    Raises
-    ------
-    NanoshapeError
-        If the image has another shape or is constant.
+    ``image``: one particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.micrographs.cropping.crop`
+    makes it; ``shape``: the shape, its label or its name; ``microscope, camera``: the instrument, as far as it is
+    known; ``defoci_A``: defoci to begin with [Å]; give few around the nominal one if it is known. The simulation, its
+    parameters and its correlation. Raises NanoshapeError if the image has another shape or is constant.
     """
     values, shape = np.asarray(image, float), Shape.parse(shape)
     if values.shape != (IMAGE_PIXELS, IMAGE_PIXELS) or not np.isfinite(values).all() or not np.ptp(values):

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nanoshape_lib.micrographs.consensus import consensus, sentences
-from nanoshape_lib.micrographs.pixel_size import PixelSize, check
+from nanoshape_lib.micrographs.pixel_size import PixelSize, check, consensus, sentences
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
 from nanoshape_lib.studies.ood import auroc
 from nanoshape_lib.trust.spectral_check import QUANTITIES
@@ -34,8 +33,8 @@ def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``metal``, ``micrograph``, ``pixel_size_A``; ``lattice_A`` and ``uncertainty_A``, from rings where ``ring`` is
         true and else from the spectral check; ``surprise``, the greatest of the three of
-        :class:`nanoshape_lib.micrographs.consensus.Consensus`; and whether the report says (``said``) that something is
-        not as usual.
+        :class:`~nanoshape_lib.micrographs.pixel_size.Consensus`; and whether the report says (``said``) that it is
+        unusual.
     """
     rows = []
     for (metal, number), part in found_particles(table).groupby(KEYS, sort=False):

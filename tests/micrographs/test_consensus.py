@@ -6,8 +6,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nanoshape_lib.micrographs.analysis import WEIGHTS, analyse
-from nanoshape_lib.micrographs.consensus import SURE, SYSTEMATIC, consensus, sentences
-from nanoshape_lib.micrographs.pixel_size import NoLattice, PixelSize, estimate_pixel_size
+from nanoshape_lib.micrographs.pixel_size import (
+    FIELD_SYSTEMATIC,
+    SURE,
+    NoLattice,
+    PixelSize,
+    consensus,
+    estimate_pixel_size,
+    sentences,
+)
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, available_sizes, build
 from nanoshape_lib.simulation.field import _scenes, place
 from nanoshape_lib.studies.metals import each_micrograph, told_by_count
@@ -38,7 +45,7 @@ def test_a_consensus_is_the_weighted_mean_and_as_uncertain_as_it_scatters():
     found = [consensus(_shown(true + deviations * rng.standard_normal((12, 3)), deviations), 1.0) for _ in range(4000)]
     means = np.array([each.logarithms for each in found])
     assert means.mean(axis=0) == pytest.approx(true, abs=5 * means.std(axis=0).max() / np.sqrt(4000))
-    assert found[0].uncertainties == pytest.approx(np.hypot(means.std(axis=0), SYSTEMATIC), rel=0.03)
+    assert found[0].uncertainties == pytest.approx(np.hypot(means.std(axis=0), FIELD_SYSTEMATIC), rel=0.03)
     table = _shown(true + deviations, deviations)
     shown = np.log(table[list(SHOWN)].to_numpy() / USUAL)
     by_hand = [np.average(shown[:, column], weights=deviations[:, column] ** -2.0) for column in range(3)]
