@@ -20,6 +20,7 @@ from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, for
 from nanoshape_lib.studies import robustness, transfer
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import load_results
+from nanoshape_lib.studies.trainings import RECIPES
 
 QUIET = Camera(dose_e_A2=None)
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
@@ -223,7 +224,7 @@ def test_a_training_with_ranges_begins_with_the_given_weights_and_resumes(copied
     )
 
     whole, card = transfer.fine_tune(PLAN, store, start)
-    run = next(robustness.folder_beside(store, PLAN.model_dump_json()).glob("run-*"))
+    run = next(robustness.folder_beside(store, "transfer", RECIPES, plan=PLAN).glob("run-*"))
     run.rename(tmp_path / "undisturbed")
     saved = torch.save
 
