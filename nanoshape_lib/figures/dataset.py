@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from nanoshape_lib.figures.microscopy import show_image
 from nanoshape_lib.figures.style import INK, QUIET, SHAPE_COLORS, SHAPE_MARKERS, stamp, styled
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.simulation.imaging import phase_transfer
-from nanoshape_lib.simulation.optics import Microscope
+from nanoshape_lib.simulation.optics import Microscope, phase_transfer
 
 
 @styled

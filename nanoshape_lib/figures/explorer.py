@@ -15,8 +15,7 @@ from nanoshape_lib.figures.structures import blank, draw_atoms
 from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, signed, styled
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.simulation.imaging import mtf, phase_transfer
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope, mtf, phase_transfer
 
 # Laboratory x to the right and the beam, +z, downwards.
 SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])

@@ -15,6 +15,7 @@ from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, wave_pixels
 from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.multislice import Grid, fit_spectrum, propagator, slices
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
@@ -206,3 +207,18 @@ def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
         particle = torch.fft.ifft2(fit_spectrum(spectrum, (coarse, coarse)), norm="forward")
         whole[rows[:, None], columns] += particle - alone
     return whole, truth
+
+
+def form_micrograph(
+    wave: torch.Tensor,
+    defocus_A: float,
+    microscope: Microscope,
+    camera: Camera,
+    seed: int = 0,
+    slope: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
+    """The image (pixels, pixels), indexed [x, y], of a wave of the camera's field, under light with a slope."""
+    across = (torch.arange(camera.pixels) + 0.5) / camera.pixels - 0.5
+    light = 1 + slope[0] * across[:, None] + slope[1] * across
+    generator = torch.Generator().manual_seed(seed)
+    return form_images(wave, [defocus_A], microscope, camera, generator, None, camera.field_A, light)[0].numpy()

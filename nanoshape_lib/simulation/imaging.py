@@ -29,7 +29,7 @@ from nanoshape_lib.simulation.optics import (
 )
 
 # Version of the images, raised when that of a wave at a setting changes; see `paths.cache_key`.
-RECIPE = 1
+RECIPE = 2
 BATCH_CUDA = 64
 
 
@@ -222,7 +222,7 @@ def record(
 
 
 def _shear(slope: torch.Tensor, m: int) -> torch.Tensor:
-    """``exp(2πi slope j k / m)`` (N, m, m), j in the order of an unshifted FFT and k from -m/2 on; slope is (N, 1, 1)."""
+    """``exp(2πi slope j k / m)`` (N, m, m), j ordered as by an unshifted FFT, k from -m/2 on, for slopes (N, 1, 1)."""
     coarse = math.isqrt(m)
     while m % coarse:
         coarse -= 1
@@ -320,6 +320,14 @@ def form_images(
     for number in torch.nonzero(quarters % 4).flatten():
         formed[number] = torch.rot90(formed[number], int(quarters[number]))
     return formed
+
+
+def focal_series(
+    wave: np.ndarray, defoci_A: Sequence[float] | np.ndarray, microscope: Microscope, camera: Camera, seed: int = 0
+) -> np.ndarray:
+    """Images (N, pixels, pixels) [incident intensity] of one exit wave at N defoci [Å], positive underfocus."""
+    generator = torch.Generator().manual_seed(seed)
+    return form_images(wave, torch.as_tensor(np.asarray(defoci_A)), microscope, camera, generator).numpy()
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:

@@ -121,9 +121,7 @@ class Setting(Lens):
         known = microscope.model_dump() | camera.model_dump() | {"defocus_A": defocus_A}
         return cls(**{name: known[name] for name in cls.model_fields if name in known})
 
-    def instrument(
-        self, microscope: Microscope, camera: Camera, turned_deg: float = 0.0
-    ) -> tuple[Microscope, Camera]:
+    def instrument(self, microscope: Microscope, camera: Camera, turned_deg: float = 0.0) -> tuple[Microscope, Camera]:
         """The microscope and the camera with the values of this setting, and their directions turned [degrees]."""
         values, size_A = self.model_dump(), camera.pixel_size_A * (1 + self.pixel_error)
         values |= {name: value + turned_deg for name, value in values.items() if name.endswith("_deg")}
@@ -259,7 +257,7 @@ def source_envelope(qx: Array, qy: Array, microscope: Microscope, defocus_A: flo
     along_x, along_y = aberration_gradient(qx, qy, microscope, defocus_A)
     rate = -((microscope.convergence_mrad * 1e-3 / (2 * microscope.wavelength_A)) ** 2)
     damping = rate * (along_x * along_x + along_y * along_y)
-    return torch.exp(damping) if isinstance(damping, torch.Tensor) else np.exp(damping)
+    return torch.exp(damping) if isinstance(damping, torch.Tensor) else np.exp(damping)  # type: ignore
 
 
 def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:

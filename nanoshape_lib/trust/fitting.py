@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw
+from nanoshape_lib.datasets.images import Draw
 from nanoshape_lib.networks.features import Views, look
 from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.devices import hardware

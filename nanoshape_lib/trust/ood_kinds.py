@@ -13,8 +13,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw, expose
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import Draw, ImageSet, expose
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation
 from nanoshape_lib.particles.decoys import (
@@ -33,7 +32,7 @@ from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, shake
 from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, Scene, deposit
-from nanoshape_lib.simulation.ranges import Setting
+from nanoshape_lib.simulation.optics import Setting
 
 # Version of the kinds, raised when their waves or images change; see `paths.cache_key`.
 RECIPE = 1

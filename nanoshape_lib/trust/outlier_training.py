@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw, expose
+from nanoshape_lib.datasets.images import Draw, expose
 from nanoshape_lib.particles.decoys import OTHERS, known
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.trust.ood_kinds import turned_wave

@@ -8,7 +8,7 @@ import torch
 from tqdm import trange
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw, expose
+from nanoshape_lib.datasets.images import Draw, expose
 from nanoshape_lib.networks.models import low_precision
 from nanoshape_lib.networks.training import symmetry_augment
 from nanoshape_lib.simulation.devices import on_all_cores

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw, expose
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import Draw, ImageSet, expose
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.trust.outlier_training import EXPOSED, ExposedWaves
 from nanoshape_lib.trust.spectral_training import CAMERAS

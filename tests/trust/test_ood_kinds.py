@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.cluster import Decahedron
 from scipy.spatial import ConvexHull, cKDTree
 
-from nanoshape_lib.datasets.exposures import as_designed
+from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import decoys
 from nanoshape_lib.particles.shapes import (
@@ -23,7 +23,7 @@ from nanoshape_lib.particles.shapes import (
 )
 from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
 from nanoshape_lib.simulation.imaging import form_images
-from nanoshape_lib.simulation.ranges import centre, form_at
+from nanoshape_lib.simulation.optics import Setting
 from nanoshape_lib.trust import ood_kinds
 
 SIZES = (40, 55, 75)
@@ -216,7 +216,7 @@ def test_waves_are_kept_and_read_again(tiny_design, tmp_path, monkeypatch):
 
 
 def test_a_kind_changes_the_settings_that_make_it_and_no_other(tiny_design):
-    rng, setting = np.random.default_rng(0), centre(tiny_design, 20.0)
+    rng, setting = np.random.default_rng(0), Setting.nominal(tiny_design.microscope, tiny_design.camera, 20.0)
     assert ood_kinds.find("known").change(3, setting, rng) == setting
     far = [ood_kinds.find("defocus ±500 Å").change(number, setting, rng).defocus_A for number in range(5)]
     assert far == [-525, -475, 475, 525, -525]
@@ -266,6 +266,6 @@ def test_a_low_dose_is_noisier_by_the_root_of_its_ratio(tiny_design, known_waves
     for kind in ("known", "dose 20 e/Å²"):
         stranger, rng = ood_kinds.find(kind), np.random.default_rng(0)
         setting = stranger.change(0, draw(1, rng)[0], rng)
-        image = form_at(torch.as_tensor(empty[:1]), [setting], tiny_design.microscope, tiny_design.camera)
+        image = form_images(torch.as_tensor(empty[:1]), [setting], tiny_design.microscope, tiny_design.camera)
         relative[kind] = float(image.std())
     assert relative["dose 20 e/Å²"] / relative["known"] == pytest.approx(np.sqrt(1000 / 20), rel=0.05)

@@ -12,7 +12,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
 from nanoshape_lib.datasets.design import SplitDesign
-from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
+from nanoshape_lib.datasets.images import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.features import look, symmetries
 from nanoshape_lib.networks.models import PlainCNN, load_weights, save_weights
@@ -20,7 +20,7 @@ from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.imaging import form_images, standardise
-from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.simulation.optics import Ranges
 from nanoshape_lib.studies import ood as trust_study_module
 from nanoshape_lib.studies.ood import Sizes, calibration_store, trust_study
 from nanoshape_lib.studies.ood_tables import auroc
