@@ -193,11 +193,17 @@ class Ranges(BaseModel):
 
     def draw(self, rng: np.random.Generator) -> Setting:
         """A setting drawn at random."""
-        values = {name: rng.uniform(low, high) if low < high else low for name, (low, high) in self}
+        # Coma and what follows are drawn last and only if they vary: without them the random numbers are the same.
+        later = [name for name in AZIMUTHAL if name != "astigmatism"]
+        values = {name: rng.uniform(*limits) for name, limits in self if name.removesuffix("_A") not in later}
         values["dose_e_A2"] = float(np.exp(rng.uniform(*np.log(self.dose_e_A2))))
         values["focal_spread_A"] = float(rng.choice(np.linspace(*self.focal_spread_A, SPREADS)))
-        values |= {f"{name}_deg": rng.uniform(0, 360 / m) for name, (_, m) in AZIMUTHAL.items() if values[f"{name}_A"]}
-        return Setting(**values, drift_deg=rng.uniform(0, 180))
+        values |= {"astigmatism_deg": rng.uniform(0, 180), "drift_deg": rng.uniform(0, 180)}
+        for name in later:
+            low, high = getattr(self, f"{name}_A")
+            if high:
+                values |= {f"{name}_A": rng.uniform(low, high), f"{name}_deg": rng.uniform(0, 360)}
+        return Setting(**values)
 
 
 def _azimuthal(lens: Lens) -> list[tuple[int, int, float, complex]]:
