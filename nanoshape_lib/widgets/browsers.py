@@ -12,9 +12,9 @@ from nanoshape_lib.datasets.design import Split
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.html import picture
-from nanoshape_lib.figures.images import SHORT, image_gallery
 from nanoshape_lib.figures.microscopy import focal_series as draw_series
-from nanoshape_lib.figures.orientations import sector, sector_places
+from nanoshape_lib.figures.results import SHORT, image_gallery
+from nanoshape_lib.figures.structures import sector, sector_places
 from nanoshape_lib.figures.style import SHAPE_COLORS, signed
 from nanoshape_lib.networks.evaluation import BEAM, PROBABILITIES, confusion_counts
 from nanoshape_lib.particles.orientation import reduce
