@@ -102,7 +102,7 @@ class ConfusionExplorer(ipywidgets.VBox):
         children: list[ipywidgets.Widget] = [ipywidgets.HTML(word) for word in words]
         for shape in Shape:
             children += [ipywidgets.HTML(f"<b>{shape.title}</b>"), *(self.cells[shape, other] for other in Shape)]
-        columns = {"grid_template_columns": "auto repeat(5, minmax(4em, 1fr))", "max_width": "48em", "overflow": "auto"}
+        columns = {"grid_template_columns": "auto repeat(5, minmax(8em, 1fr))", "max_width": "62em", "overflow": "auto"}
         self.words, self.sphere, self.pictures = (ipywidgets.HTML() for _ in range(3))
         grid = ipywidgets.GridBox(children, layout={"grid_gap": "2px", "align_items": "center", **columns})
         super().__init__(panel(grid, row(self.words, self.sphere, width="16em"), self.pictures))

@@ -37,7 +37,7 @@ from nanoshape_lib.widgets.knobs import DEFAULTS, FILM_LABEL, KNOBS, WAVE_SETTIN
 STALE, ACTIVE = "nanoshape-stale", "nanoshape-active"
 WIDE_PIXELS, FRAME_PIXELS = 960, 580
 _STYLE = f"""<style>
-.{STALE} {{ opacity: 0.35; filter: grayscale(1); }}
+.{STALE} {{ opacity: 0.35; filter: grayscale(1); }} .widget-html-content {{ line-height: 1.4; }}
 .{ACTIVE}, .noUi-handle:focus-visible {{ outline: 3px solid #111; outline-offset: 1px; z-index: 2; }}
 .nanoshape-points {{ position: relative; overflow: visible; }}
 .nanoshape-points > .jupyter-button {{ position: absolute; transform: translate(-50%, -50%); margin: 0; padding: 0;
