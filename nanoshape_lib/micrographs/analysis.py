@@ -18,9 +18,9 @@ from nanoshape_lib.micrographs.cleaning import Cleaned, clean
 from nanoshape_lib.micrographs.consensus import consensus, sentences
 from nanoshape_lib.micrographs.cropping import crop
 from nanoshape_lib.micrographs.detection import COLUMNS, check, find
+from nanoshape_lib.micrographs.formats import display
 from nanoshape_lib.micrographs.pixel_size import PixelSize, settle
 from nanoshape_lib.micrographs.reading import Micrograph, load
-from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA

@@ -32,7 +32,7 @@ from microscope_files import (
 )
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs import formats, reading, sandbox, stacks
+from nanoshape_lib.micrographs import formats, reading, sandbox
 
 SIZE = (64, 72)
 CUTS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999)
@@ -337,7 +337,7 @@ def test_a_greedy_file_is_stopped_by_the_limit_on_memory(tmp_path, monkeypatch):
 
 
 def test_the_largest_image_stays_under_two_gigabytes(tmp_path):
-    side = int(np.sqrt(stacks.MAXIMUM_PIXELS)) // 64 * 64
+    side = int(np.sqrt(formats.MAXIMUM_PIXELS)) // 64 * 64
     path = tmp_path / "large.npy"
     _npy_header(path, (side, side), "<f8")
     with open(path, "r+b") as file:
