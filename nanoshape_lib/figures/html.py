@@ -1,4 +1,4 @@
-"""Pictures inside HTML: a figure or an array of pixels with the words for those who do not see it."""
+"""HTML of pages and widgets: pictures with the words for those who do not see them, and live twins of figures."""
 
 import base64
 import io
@@ -8,6 +8,12 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+RESULT_TWINS = {
+    "s1": "Accuracy against the number of training images: choose a point for its trainings",
+    "s2": "Confusion matrices of figure S2: choose a field for its trainings, and for examples of the mistake",
+    "s4": "Failures of figure S4: choose an image to see it large, with all five probabilities",
+}
 
 
 def picture(shown: Figure | np.ndarray, alt: str, width: int, below: str = "") -> str:
@@ -25,3 +31,13 @@ def picture(shown: Figure | np.ndarray, alt: str, width: int, below: str = "") -
     style = f"display: block; width: {width}px; max-width: 100%; height: auto; aspect-ratio: auto"
     image = f'<img decoding="sync" alt="{escape(alt)}" style="{style}" src="data:image/png;base64,{data}">'
     return image + (f'<div style="max-width: {width}px">{below}</div>' if below else "")
+
+
+def result_twin(name: str) -> str:
+    """HTML of the live twin of figure ``"s1"``, ``"s2"`` or ``"s4"`` on a page of the book."""
+    title = escape(RESULT_TWINS[name])
+    return (
+        f'<section class="play twin" data-twin="{name}" aria-label="{title}">'
+        f"<p>{title}. This part needs JavaScript and the book around it; the figure above does not.</p>"
+        '</section><script defer src="../_static/play/result-twins.js"></script>'
+    )
