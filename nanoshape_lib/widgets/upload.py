@@ -7,9 +7,9 @@ from typing import Any
 
 import ipywidgets
 
-from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse
-from nanoshape_lib.micrographs.formats import FORMATS
+from nanoshape_lib.micrographs.formats import FORMATS, display
+from nanoshape_lib.micrographs.reading import load
 from nanoshape_lib.micrographs.report import STYLE, section
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.widgets.explorer import STALE, Latest, panel, row
@@ -43,13 +43,10 @@ class Upload(ipywidgets.VBox):
         """HTML about the particles in a file of this name and content, with pixels of this size [Å]."""
         name, content, pixel_size_A = wanted
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, Path(name).name)
+            path = Path(folder, "image" + Path(name).suffix[:20])  # names may be too long for this machine
             path.write_bytes(content)
-            try:
-                said = section(analyse(path, self.classifier, pixel_size_A, explainer=Explainer(self.classifier)))
-            except NanoshapeError as error:
-                raise NanoshapeError(str(error).replace(f"{folder}/", "")) from None
-        return said.replace(f"{folder}/", "")
+            micrograph = load(path, pixel_size_A, display(Path(name).name))
+        return section(analyse(micrograph, self.classifier, explainer=Explainer(self.classifier)))
 
     def _arrived(self, _: Any, said: str | Exception) -> None:
         """Show the answer, or why there is none beside the answer before."""
