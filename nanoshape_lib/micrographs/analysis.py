@@ -1,6 +1,7 @@
 """From a microscope's file to the shapes of its particles: read, clean, find, crop, classify, explain."""
 
 import copy
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -181,7 +182,9 @@ def analyse(
 
 def _analysed(loaded: Micrograph, classifier: Classifier, whole_field: bool, explainer: Explainer | None) -> Analysis:
     """What a micrograph shows."""
-    cleaned, name = [clean(image) for image in loaded.images], display(loaded.path)
+    # Any unit of brightness is as good as another, and powers of two change no digit.
+    power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
+    cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)
     notes = loaded.notes + tuple(_cleaning_notes(name, cleaned))
     micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
     images, pixel_A = micrograph.images, micrograph.pixel_size_A

@@ -293,7 +293,7 @@ def test_sentences_call_a_file_as_they_are_told_to(tmp_path):
     found = reading.load(tmp_path / "a.npy", name="a longer name")
     assert found.path == "a longer name" and found.notes == ("a longer name does not say how large its pixels are",)
     np.save(tmp_path / "a.npy", _counts((70,)))
-    with pytest.raises(NanoshapeError, match="^a longer name holds a spectrum"):
+    with pytest.raises(NanoshapeError, match=r"^a longer name holds a spectrum"):
         reading.load(tmp_path / "a.npy", name="a longer name")
 
 
