@@ -8,7 +8,7 @@ import pandas as pd
 from nanoshape_lib.micrographs.consensus import consensus, sentences
 from nanoshape_lib.micrographs.pixel_size import PixelSize, check
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
-from nanoshape_lib.studies.ood_tables import auroc
+from nanoshape_lib.studies.ood import auroc
 from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 COUNTS = (1, 2, 4, 8)
@@ -67,7 +67,7 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     counts
         Numbers of particles.
     seed
-        Of the grouping and of the bootstrap.
+        Of the grouping.
 
     Returns
     -------
@@ -87,8 +87,8 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     for metal, part in each_micrograph(table).groupby("metal", sort=False):
         scores[0, str(metal)] = part[["surprise"]].to_numpy().tolist()
     rows = []
-    for (count, metal), strange in scores.items():
+    for (count, metal), others in scores.items():
         if metal != "Au":
-            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(strange), seed)
-            rows.append((metal, count, value, low, high, len(strange)))
+            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others))
+            rows.append((metal, count, value, low, high, len(others)))
     return pd.DataFrame(rows, columns=["metal", "particles", "auroc", "low", "high", "micrographs"])

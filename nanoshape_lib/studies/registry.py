@@ -6,7 +6,7 @@ from pathlib import Path
 from nanoshape_lib.studies.campaign import best_study, trainings_study
 from nanoshape_lib.studies.controls import controls_study
 from nanoshape_lib.studies.micrographs import METALS, METALS_NAME, METALS_SEED, micrograph_study
-from nanoshape_lib.studies.ood import trust_studies
+from nanoshape_lib.studies.ood import ood_studies
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.specimens import shipped_specimens
 from nanoshape_lib.studies.trainings import Run, architecture_runs, sampling_runs
@@ -40,7 +40,7 @@ STUDIES: dict[str, Study] = {
     "best": best_study,
     "transfer": transfer_study,
     "ablations": lambda profile, deadline, folder, weights: ablation_study(profile, deadline, folder),
-    "trust": lambda profile, deadline, folder, weights: trust_studies(profile, folder, weights),
+    "ood": lambda profile, deadline, folder, weights: ood_studies(profile, folder, weights),
     "micrographs": _micrographs,
     "specimens": lambda profile, deadline, folder, weights: shipped_specimens(profile, folder, weights),
 }

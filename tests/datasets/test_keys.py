@@ -29,7 +29,7 @@ from nanoshape_lib.studies import ood, robustness, trainings, transfer
 from nanoshape_lib.studies.profiles import load_profile
 
 if "raised" in sys.argv:
-    for recipes in (trainings.WAVES, trainings.IMAGES, trainings.RECIPES, ood.TRUST_WAVES, ood.TRUST_CHECK, ood.TRUST):
+    for recipes in (trainings.WAVES, trainings.IMAGES, trainings.RECIPES, ood.OOD_WAVES, ood.OOD):
         recipes["exit waves"] = 1000
     template_matching.exit_waves.RECIPE = 1000
 
@@ -56,12 +56,15 @@ class Waves:
     path, design = "waves.zarr", profile.dataset
 
 
+fitting = ood.Fitting(transfer.START, Waves, None, ood.Sizes(), paths.cache_folder())
+ood.outliers.make_waves = stop
 robustness.make_images_at = robustness.kept_images = transfer.kept_images = stop
 for use in (
     lambda: robustness.random_images(Waves, Ranges(), 10),
     lambda: robustness.sweep_images(Waves, "dose_e_A2", 10),
     lambda: transfer.fine_tune(transfer.TransferPlan(), Waves),
-    lambda: ood.trust_study(transfer.START, Waves, paths.cache_folder()),
+    lambda: fitting.waves("decoy", range(1)),
+    lambda: fitting.heads,
 ):
     with unchecked:
         use()
@@ -75,7 +78,7 @@ for step, key in keys:
 """
 STEPS = {
     "waves", "images", "passes", "runs", "run", "best", "control", "controls", "random-images", "sweep-images",
-    "transfer", "trust waves", "spectral check", "trust", "templates", "stored waves",
+    "transfer", "ood waves", "ood", "templates", "stored waves",
 }  # fmt: skip
 
 
