@@ -21,6 +21,8 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{name} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"{name} is {first['input']!r}, but there is no such field"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
     rule = first["msg"].partition(",")[0].replace("Input should", "must").replace("a valid integer", "a whole number")

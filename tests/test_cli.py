@@ -118,8 +118,8 @@ def test_a_file_that_is_no_design_is_refused(tmp_path, text, sentence):
     ("change", "sentence"),
     [
         ({"sizes_A": [200]}, "Error: size is 200 Å, but must lie within 5 Å of a size at which the cube exists"),
-        ({"colour": "red"}, "Error: colour is 'red': Extra inputs are not permitted"),
-        ({"seed": -1}, "Error: seed is -1: Input should be greater than or equal to 0"),
+        ({"colour": "red"}, "Error: colour is 'red', but there is no such field"),
+        ({"seed": -1}, "Error: seed is -1, but must be greater than or equal to 0"),
     ],
 )
 @pytest.mark.parametrize("in_profile", [True, False])
