@@ -5,7 +5,8 @@ Usage: python .ci/environment.py [--explicit]
 1. An active environment (virtual or conda) that satisfies requirements.lock and holds this package is
    used as it is.
 2. Otherwise .venv is made from requirements.lock by the Python that runs this script, and brought up to
-   date whenever requirements.lock or pyproject.toml has changed.
+   date whenever requirements.lock, pyproject.toml or setup.py has changed. Every file must have one of the
+   hashes in the lock. uv installs them where it is on the PATH, for it is faster; else pip does.
 
 With --explicit the user chose the interpreter (PYTHON=...): an active environment is not looked at, and a
 .venv of another Python version is made anew.
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "nanoshape-stamp"
+RECIPE = (LOCK, ROOT / "pyproject.toml", ROOT / "setup.py")
 
 # Run inside an active environment: prints nothing if it satisfies the lock, else what is amiss.
 # Build tools are left out: conda brings its own.
@@ -38,8 +40,8 @@ def found(name):
         return "missing"
 
 lock = Path(sys.argv[1])
-lines = [line.split("#")[0].strip() for line in lock.read_text().splitlines()]
-pins = [Requirement(line) for line in lines if line]
+lines = [line.rstrip(" \\\\") for line in lock.read_text().splitlines()]
+pins = [Requirement(line) for line in lines if line and not line.startswith((" ", "#"))]
 pins = [pin for pin in pins if not pin.marker or pin.marker.evaluate()]
 pins = [pin for pin in pins if pin.name not in ("pip", "setuptools", "wheel")]
 amiss = [pin.name for pin in pins if found(pin.name) not in pin.specifier]
@@ -94,7 +96,7 @@ def make_venv(explicit):
     python = VENV / "bin" / "python"
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     there = version_of(python)
-    wanted = hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in RECIPE)).hexdigest()
     usable = there and (there == own or not explicit)
     if usable and STAMP.exists() and STAMP.read_text() == wanted:
         return python
@@ -114,9 +116,11 @@ def make_venv(explicit):
     say("Installing requirements.lock into .venv (7 GB; some minutes, once) ...")
     os.environ.update(PIP_ROOT_USER_ACTION="ignore", PIP_DISABLE_PIP_VERSION_CHECK="1")
     pip = [str(python), "-m", "pip", "install", "-qq", "--no-deps"]
-    for what in (["-r", str(LOCK)], ["--no-build-isolation", "-e", str(ROOT)]):
-        if subprocess.run([*pip, *what], stdout=sys.stderr, check=False).returncode:
-            fail("pip could not install requirements.lock into .venv (see above).")
+    uv = ["uv", "pip", "install", "-q", "--python", str(python), "--no-deps"]
+    for what in (["--require-hashes", "-r", str(LOCK)], ["--no-build-isolation", "-e", str(ROOT)]):
+        installers = [uv, pip] if shutil.which("uv") else [pip]
+        if all(subprocess.run([*each, *what], stdout=sys.stderr, check=False).returncode for each in installers):
+            fail("requirements.lock could not be installed into .venv (see above).")
     STAMP.write_text(wanted)
     return python
 

@@ -56,6 +56,9 @@ def book(
     seed: Annotated[int, typer.Option(help="Root of every random number in the book.")] = 0,
 ) -> None:
     """Execute the notebooks that are not up to date and render the book."""
+    from nanoshape_lib.paths import require_checkout
+
+    require_checkout()
     from nanoshape_lib.book.build import build_book
 
     typer.echo(f"The book is ready: open {build_book(profile, seed)} in a browser.")
@@ -68,8 +71,10 @@ def run(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
+    from nanoshape_lib.paths import NOTEBOOKS, require_checkout
+
+    require_checkout()
     from nanoshape_lib.book.notebooks import execute, save_figures
-    from nanoshape_lib.paths import NOTEBOOKS
 
     matches = sorted(NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
     if len(matches) != 1:
@@ -176,28 +181,31 @@ def study(
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    max_hours: Annotated[float, typer.Option(help="No epoch begins after so many hours.")] = math.inf,
+    max_hours: Annotated[float, typer.Option(help="No epoch and no part begins after so many hours.")] = math.inf,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the tables; by default data/results for the profile paper.")
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib.paths import DATA, GENERATED
+    from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
+    from nanoshape_lib.studies import runner
     from nanoshape_lib.studies.profiles import load_profile
-    from nanoshape_lib.studies.registry import STUDIES
     from nanoshape_lib.studies.results import RESULTS
 
-    if name not in STUDIES:
-        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
+    runner.check_name(name)
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
-    whole = profile == "paper" and seed == 0
-    folder = output or (RESULTS if whole else GENERATED / f"results-{profile}-seed{seed}")
+    whole = profile == "paper" and seed == 0 and IN_CHECKOUT
+    folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
     weights = DATA / "weights" if whole and output is None else folder / "weights"
-    finished, expected = STUDIES[name](settings, deadline, folder, weights)
-    typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")
+    job = runner.Job(settings, folder, weights, deadline)
+    asked = runner.study(name, job)
+    missing = runner.run(asked, job, name)
+    left = f", {len(missing)} are missing, {missing[0]} is the next" if missing else ""
+    done = len(asked.parts) - len(missing)
+    typer.echo(f"{folder} holds the tables of {name}: {done} of {len(asked.parts)} parts are done{left}.")
 
 
 @app.command()

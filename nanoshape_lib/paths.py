@@ -20,9 +20,13 @@ from pydantic import BaseModel
 
 from nanoshape_lib.errors import NanoshapeError
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data"
+_PACKAGE = Path(__file__).resolve().parent
+ROOT = _PACKAGE.parent
+# A checkout keeps beside the package what a wheel holds inside it.
+IN_CHECKOUT = (ROOT / "pyproject.toml").is_file()
+DATA = (ROOT if IN_CHECKOUT else _PACKAGE) / "data"
 NOTEBOOKS = ROOT / "notebooks"
+PROFILES = (NOTEBOOKS if IN_CHECKOUT else _PACKAGE) / "profiles"
 GENERATED = DATA / "generated"
 MANIFEST = DATA / "MANIFEST.sha256"
 
@@ -52,9 +56,7 @@ def data_file(name: str) -> Path:
         If the file is missing, changed, or not listed in ``data/MANIFEST.sha256``.
     """
     if not MANIFEST.is_file():
-        raise NanoshapeError(
-            f"{MANIFEST} is missing: install the package from a clone of the repository with 'pip install -e .'"
-        )
+        raise NanoshapeError(f"{MANIFEST} is missing: install the package again")
     expected = read_manifest().get(name)
     if expected is None:
         raise NanoshapeError(f"data file is {name!r}, but must be one of those listed in data/MANIFEST.sha256")
@@ -91,6 +93,18 @@ def write_manifest() -> int:
     return len(files)
 
 
+def require_checkout() -> None:
+    """Refuse what needs the notebooks or the pages of the book, which no wheel holds.
+
+    Raises
+    ------
+    NanoshapeError
+        If the package was installed from a wheel.
+    """
+    if not IN_CHECKOUT:
+        raise NanoshapeError("this command needs a clone of the repository, installed with 'pip install -e .[book]'")
+
+
 def cache_folder() -> Path:
     """Folder where computed waves, images and networks are kept.
 
@@ -98,7 +112,7 @@ def cache_folder() -> Path:
     """
     if named := os.environ.get("NANOSHAPE_CACHE"):
         return Path(named)
-    return GENERATED if (ROOT / "pyproject.toml").is_file() else platformdirs.user_cache_path("nanoshape_lib")
+    return GENERATED if IN_CHECKOUT else platformdirs.user_cache_path("nanoshape_lib")
 
 
 def cache_key(step: str, recipe: int | Mapping[str, int], **design: Any) -> str:

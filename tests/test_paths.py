@@ -31,7 +31,7 @@ def test_the_cache_is_in_the_checkout_or_where_the_variable_says(tmp_path, monke
 def test_the_cache_of_an_installed_package_is_the_users(tmp_path, monkeypatch):
     monkeypatch.delenv("NANOSHAPE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("nanoshape_lib.paths.ROOT", tmp_path / "site-packages")
+    monkeypatch.setattr("nanoshape_lib.paths.IN_CHECKOUT", False)
     assert tmp_path not in GENERATED.parents and "nanoshape_lib" in cache_folder().parts
     assert sys.platform != "linux" or tmp_path in cache_folder().parents
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nanoshape_lib.datasets.fingerprint import files_hash
+from nanoshape_lib.book.notebooks import files_hash
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import ROOT
 

@@ -2,10 +2,12 @@
 
 import ast
 import base64
+import hashlib
 import json
 import os
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,13 @@ import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from nanoshape_lib.datasets.fingerprint import files_hash, source_files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.style import FILES
-from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, ROOT
+from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT, replacing
 
-PROFILES = NOTEBOOKS / "profiles"
 _EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -49,27 +50,24 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
             f"parameter {unknown[0]!r} is not one of {source.name}, which are: {', '.join(declared) or 'none'}"
         )
     mark = fingerprint(source, parameters)
-    partial = target.with_name(f".{target.stem}.partial.ipynb")
     # Progress bars belong on the terminal, not on a page; the kernel must be this interpreter's own.
     os.environ |= {"TQDM_DISABLE": "1", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(partial),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(NOTEBOOKS),
-            progress_bar=sys.stderr.isatty(),
-            start_timeout=300,
-            extra_arguments=["--IPKernelApp.log_level=40"],
-        )
-        nbformat.write(_tidy(nbformat.read(partial, as_version=4), mark), partial)
-        partial.replace(target)
+        with replacing(target) as partial:
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(NOTEBOOKS),
+                progress_bar=sys.stderr.isatty(),
+                start_timeout=300,
+                extra_arguments=["--IPKernelApp.log_level=40"],
+            )
+            nbformat.write(_tidy(nbformat.read(partial, as_version=4), mark), partial)
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
         raise NanoshapeError(f"notebooks/{source.name} failed in code cell {error.exec_count}: {reason}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
@@ -101,7 +99,80 @@ def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
     files = [source, *source_files(code), MANIFEST, LOCK]
     if "profile" in parameters:
         files.append(PROFILES / f"{parameters['profile']}.yml")
-    return files_hash((file for file in files if file.is_file()), repr(sorted(parameters.items())))
+    return files_hash((file for file in files if file.is_file()), json.dumps(parameters, sort_keys=True))
+
+
+def source_files(code: str) -> list[Path]:
+    """Files of this package that a piece of Python code imports, directly or through other modules.
+
+    Parameters
+    ----------
+    code
+        Python source, for example the joined code cells of a notebook.
+
+    Returns
+    -------
+    list of Path
+        Modules, the ``__init__`` of every package on the way, and files that are not Python (a style
+        sheet, say) beside them; sorted.
+    """
+    found: set[Path] = set()
+    waiting = list(_imported(code, package=""))
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        package = ".".join(path.parent.relative_to(_PACKAGE.parent).parts)
+        waiting += _imported(path.read_text(encoding="utf-8"), package)
+    beside = {
+        file
+        for folder in {path.parent for path in found}
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix not in {".py", ".pyc"}
+    }
+    return sorted(found | beside)
+
+
+def files_hash(files: Iterable[Path], *words: str) -> str:
+    """SHA-256 over the content of files, in the order given, and over further words."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    for word in words:
+        digest.update(f"\0{word}".encode())
+    return digest.hexdigest()
+
+
+def _imported(code: str, package: str) -> Iterator[Path]:
+    """Files of this package named by the import statements of one source; `package` resolves dots."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield from _files(f"{base}.{alias.name}")
+
+
+def _files(dotted: str) -> Iterator[Path]:
+    """Package files and the module that a dotted name passes through; names inside a module end the walk."""
+    parts = dotted.split(".")
+    if parts[0] != _PACKAGE.name:
+        return
+    folder = _PACKAGE
+    yield folder / "__init__.py"
+    for part in parts[1:]:
+        if (folder / part / "__init__.py").is_file():
+            folder = folder / part
+            yield folder / "__init__.py"
+        else:
+            if (folder / f"{part}.py").is_file():
+                yield folder / f"{part}.py"
+            return
 
 
 def recorded_fingerprint(executed: Path) -> str | None:

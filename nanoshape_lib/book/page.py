@@ -6,10 +6,10 @@ from typing import Any
 from nanoshape_lib.book.assets import write_asset
 from nanoshape_lib.book.catalogue import waves_assets
 from nanoshape_lib.book.javascript import MODULES, PLAY, bundle
+from nanoshape_lib.book.notebooks import files_hash, source_files
 from nanoshape_lib.book.onnx_network import WEIGHTS, network_asset, runtime_asset
 from nanoshape_lib.book.twin_figure import draw_twin
 from nanoshape_lib.book.twins import twins_assets
-from nanoshape_lib.datasets.fingerprint import code_hash, files_hash
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import MANIFEST
 
@@ -29,9 +29,8 @@ def build_page(profile: str) -> None:
     bundle()
     kind = "smoke" if profile == "smoke" else "full"
     lock = MODULES.parent / "package-lock.json"
-    mark = files_hash(
-        [WEIGHTS, WEIGHTS.with_suffix(".json"), lock, MANIFEST], kind, code_hash("nanoshape_lib.book.page")
-    )
+    code = source_files("import nanoshape_lib.book.page")
+    mark = files_hash([WEIGHTS, WEIGHTS.with_suffix(".json"), lock, MANIFEST, *code], kind)
     stamp = PLAY / "made"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
         return

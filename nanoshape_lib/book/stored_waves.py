@@ -6,16 +6,18 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import axis_angle, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A, shake
-from nanoshape_lib.paths import GENERATED
+from nanoshape_lib.paths import cache_folder, cache_key, replacing
+from nanoshape_lib.simulation import exit_waves
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.optics import Microscope
 
+# Version of the stored waves, raised when other particles or bytes are made; see `paths.cache_key`.
+RECIPE = 1
 # A block of carbon that no network was trained on.
 BLOCK = 6
 LARGEST = 127
@@ -112,8 +114,7 @@ def stored_waves(divisions: int, sizes_A: tuple[float, ...], fidelity: str) -> I
         Of the multislice simulation.
     """
     microscope = Microscope()
-    cache = GENERATED / f"page-{code_hash('nanoshape_lib.book.stored_waves')[:12]}"
-    cache.mkdir(parents=True, exist_ok=True)
+    recipes = {"exit waves": exit_waves.RECIPE, "stored waves": RECIPE}
     jobs = [
         (shape, size_A, index, direction)
         for shape in Shape
@@ -122,14 +123,15 @@ def stored_waves(divisions: int, sizes_A: tuple[float, ...], fidelity: str) -> I
     ]
     for shape, size_A, index, direction in tqdm(jobs, desc="waves of the page", unit="wave"):
         name = f"wave-{shape.name.lower()}-{size_A:g}-{index}"
-        path = cache / f"{fidelity}-{divisions}-{name}.bin"
+        about = {"shape": shape, "size_A": size_A, "direction": direction.tolist(), "seed": index, "fidelity": fidelity}
+        key = cache_key("stored waves", recipes, microscope=microscope, **about)
+        path = cache_folder() / "page" / f"{name}-{key}.bin"
         atoms, rotation = shapes.build(shape, size_A), onto_beam(direction)
         if not path.exists():
             turned = atoms.copy()
             turned.positions = turned.positions @ rotation.T
             turned = shake(turned, np.random.default_rng(index))
             wave = exit_wave(deposit(turned, Placement(BLOCK)), microscope, fidelity)
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(pack(wave, microscope))
-            partial.replace(path)
+            with replacing(path) as partial:
+                partial.write_bytes(pack(wave, microscope))
         yield StoredWave(name, shape, size_A, len(atoms), direction, rotation, path.read_bytes())

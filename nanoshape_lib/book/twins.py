@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from nanoshape_lib.book.assets import write_asset, write_json
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.networks.models import ARCHITECTURES
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 
 TITLES = {
     "s1": "Accuracy against the number of training images: choose a point for its trainings",

@@ -32,6 +32,8 @@ from nanoshape_lib.simulation.devices import check_device
 from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, Scene, deposit
 
+# Version of the records, raised when another particle, place or film comes of a design; see `paths.cache_key`.
+RECIPE = 1
 USUAL = Specimen()
 CONNECT_SECONDS = 5
 TRIAL_WAVES = 5

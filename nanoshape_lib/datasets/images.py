@@ -11,9 +11,12 @@ import torch
 from nanoshape_lib.datasets.design import SPLITS, Split
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.paths import DATA, replacing
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.imaging import form_images, standardise
 
+# Version of the image sets, raised when other settings, turns or noise are drawn; see `paths.cache_key`.
+RECIPE = 1
 # Defoci [Å] of the images of one wave, and their in-plane angles [degrees] or None.
 Imaging = tuple[torch.Tensor, torch.Tensor | None]
 
@@ -163,12 +166,10 @@ def _form(
 
 def save_images(images: ImageSet, folder: str | Path) -> None:
     """Keep an image set in a folder, which appears complete or not at all."""
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    np.save(partial / "images.npy", images.images.numpy())
-    images.table.to_csv(partial / "table.csv", index=False, float_format="%.17g")
-    partial.replace(folder)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        np.save(partial / "images.npy", images.images.numpy())
+        images.table.to_csv(partial / "table.csv", index=False, float_format="%.17g")
 
 
 def load_images(folder: str | Path) -> ImageSet:
@@ -178,29 +179,37 @@ def load_images(folder: str | Path) -> ImageSet:
     return ImageSet(torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c")), table)
 
 
+def kept_images(folder: str | Path, make: Callable[[], ImageSet]) -> ImageSet:
+    """The image set in a folder, made at the first call."""
+    if not Path(folder).exists():
+        save_images(make(), folder)
+    return load_images(folder)
+
+
+def load_examples(name: str, folder: Path = DATA / "results") -> ImageSet:
+    """The image set that is shipped as ``NAME.npy`` and ``NAME.csv``."""
+    return ImageSet(torch.from_numpy(np.load(folder / f"{name}.npy")), pd.read_csv(folder / f"{name}.csv"))
+
+
 @dataclass(frozen=True)
 class FreshImages:
-    """Training images that are others in every epoch, up to a number of passes prepared on disk.
+    """Training images that are others in every epoch, up to a number of passes kept on disk.
 
     Attributes
     ----------
-    store
-        The exit waves.
     folder
-        Where the passes are kept; each is formed when it is first needed.
-    images_per_wave, passes
-        See :func:`make_pass`; epoch e sees pass ``e % passes``.
+        Where the passes are kept.
+    passes
+        How many; epoch e sees pass ``e % passes``.
+    make
+        Makes the images of a pass by its number, when they are first needed.
     """
 
-    store: Store
     folder: Path
-    images_per_wave: int
     passes: int
+    make: Callable[[int], ImageSet]
 
     def at_epoch(self, epoch: int) -> ImageSet:
         """The images of an epoch, counted from zero."""
         number = epoch % self.passes
-        path = self.folder / f"pass-{number:02d}-of-{self.images_per_wave}"
-        if not path.exists():
-            save_images(make_pass(self.store, number, self.images_per_wave), path)
-        return load_images(path)
+        return kept_images(self.folder / f"pass-{number:02d}", lambda: self.make(number))

@@ -29,22 +29,10 @@ SCALE_BARS_A = (10, 20, 50, 100, 200, 500, 1000)
 def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table: pd.DataFrame, text: str) -> Figure:
     """A micrograph with a box around each particle, in the colour of its shape.
 
-    Parameters
-    ----------
-    image
-        Image (rows, columns); more than 1024 pixels a side are averaged before they are shown.
-    pixel_size_A
-        Pixel size [Å].
-    boxes, table
-        Of :class:`nanoshape_lib.micrographs.analysis.Analysis`. Particles cut by the edge have dotted boxes, refused
-        ones grey dashed boxes.
-    text
-        A line below.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With a scale bar; the numbers are those of the table.
+    With a scale bar; the numbers are those of the table. ``image``: image (rows, columns); more than 1024 pixels a side
+    are averaged before they are shown; ``pixel_size_A``: pixel size [Å]; ``boxes, table``: of
+    :class:`nanoshape_lib.micrographs.analysis.Analysis`. Particles cut by the edge have dotted boxes, refused ones grey
+    dashed boxes.
     """
     factor = -(-max(image.shape) // LARGEST_SHOWN)
     high, wide = (n // factor * factor for n in image.shape)
@@ -94,22 +82,9 @@ def _scale_bar(ax: plt.Axes, wide: int, high: int, pixel_size_A: float) -> None:
 def particle_panels(crops: np.ndarray, why: Any, titles: Sequence[str], text: str) -> Figure:
     """Each particle as the network takes it, its saliency, the most similar simulation, and the best match.
 
-    Parameters
-    ----------
-    crops
-        Images (N, 128, 128).
-    why
-        A :class:`nanoshape_lib.micrographs.analysis.Explanation` of the same particles, with best matches.
-    titles
-        What stands above each column.
-    text
-        A line below.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One column a particle; below the simulations the cosine between features or the normalised
-        cross-correlation, and the defocus.
+    One column a particle; below the simulations the cosine between features or the normalised cross-correlation, and
+    the defocus. ``crops``: images (N, 128, 128); ``why``: a :class:`nanoshape_lib.micrographs.analysis.Explanation` of
+    the same particles, with best matches; ``titles``: what stands above each column.
     """
     count = len(crops)
     fig, axes = plt.subplots(4, count, figsize=(1.3 * count + 0.6, 6.0), squeeze=False)
@@ -134,21 +109,10 @@ def particle_panels(crops: np.ndarray, why: Any, titles: Sequence[str], text: st
 def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> Figure:
     """The lattice constant that each micrograph shows, and how well its particles together tell the metal from gold.
 
-    Parameters
-    ----------
-    lattices
-        Of :func:`nanoshape_lib.studies.metals.each_micrograph`.
-    told
-        Of :func:`nanoshape_lib.studies.metals.told_by_count`.
-    text
-        A line below.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left: one marker a micrograph with its standard uncertainty, full from rings and hollow from the fringes of the
-        single particles; bars are the true lattice constants. Right: bands are 95 % intervals over micrographs, and the
-        dotted line is asked for.
+    Left: one marker a micrograph with its standard uncertainty, full from rings and hollow from the fringes of the
+    single particles; bars are the true lattice constants. Right: bands are 95 % intervals over micrographs, and the
+    dotted line is asked for. ``lattices``: of :func:`nanoshape_lib.studies.micrographs.each_micrograph`; ``told``: of
+    :func:`nanoshape_lib.studies.micrographs.told_by_count`.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=(3, 2))
     for place, (symbol, (name, colour)) in enumerate(METALS.items()):

@@ -1,4 +1,4 @@
-"""Figures of notebooks 05 to 08 made of numbers: learning curves, confusion, accuracy, calibration, history."""
+"""Figures of notebooks 05 to 08: learning curves, confusion, calibration, galleries of images, where failures lie."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+from torch import Tensor
 
-from nanoshape_lib.figures.style import INK, PALE, QUIET, stamp, styled
+from nanoshape_lib.figures.structures import draw_sector, equal_area
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.networks.evaluation import PROBABILITIES
 from nanoshape_lib.networks.models import ARCHITECTURES, Architecture
+from nanoshape_lib.particles.orientation import reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 
 CHANCE = 1 / len(Shape)
@@ -44,18 +48,8 @@ def _size_axis(ax: Axes, images: np.ndarray) -> None:
 def learning_curves(table: pd.DataFrame, text: str) -> Figure:
     """Figure S1: test accuracy against the size of the training set, for each architecture.
 
-    Parameters
-    ----------
-    table
-        Result of :func:`nanoshape_lib.studies.trainings.architecture_study`.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left over images, right over exit waves. Points are trainings, set slightly apart, with their
-        group-bootstrap intervals; lines join the means.
+    Left over images, right over exit waves. Points are trainings, set slightly apart, with their group-bootstrap
+    intervals; lines join the means. ``table``: Result of :func:`nanoshape_lib.studies.trainings.architecture_study`.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True, width_ratios=(1.5, 1))
     names = list(dict.fromkeys(table["architecture"]))
@@ -93,17 +87,8 @@ def learning_curves(table: pd.DataFrame, text: str) -> Figure:
 def paired_differences(differences: pd.DataFrame, text: str) -> Figure:
     """Differences in accuracy between pairs of architectures, with their intervals.
 
-    Parameters
-    ----------
-    differences
-        Result of :func:`nanoshape_lib.studies.trainings.architecture_differences`.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a pair; above zero the first of the pair is better.
+    One panel a pair; above zero the first of the pair is better. ``differences``: Result of
+    :func:`nanoshape_lib.studies.trainings.architecture_differences`.
     """
     pairs: list[tuple[Architecture, Architecture]] = list(
         dict.fromkeys(zip(differences["first"], differences["second"], strict=True))
@@ -135,17 +120,8 @@ def paired_differences(differences: pd.DataFrame, text: str) -> Figure:
 def confusion_grid(matrices: Mapping[str, np.ndarray], text: str) -> Figure:
     """Figure S2b: confusion matrices side by side.
 
-    Parameters
-    ----------
-    matrices
-        Shares (5, 5) from :func:`nanoshape_lib.networks.evaluation.confusion_matrix`, by the title of the panel.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels a row; the numbers are percentages of each true shape.
+    Two panels a row; the numbers are percentages of each true shape. ``matrices``: shares (5, 5) from
+    :func:`nanoshape_lib.networks.evaluation.confusion_matrix`, by the title of the panel.
     """
     columns = min(2, len(matrices))
     rows = -(-len(matrices) // columns)
@@ -179,17 +155,8 @@ def confusion_grid(matrices: Mapping[str, np.ndarray], text: str) -> Figure:
 def accuracy_panels(panels: Mapping[str, pd.DataFrame], text: str) -> Figure:
     """Accuracy against properties of the image, with group-bootstrap intervals.
 
-    Parameters
-    ----------
-    panels
-        Tables from :func:`nanoshape_lib.networks.evaluation.accuracy_by`, by the label of the horizontal axis.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a property. Where every accuracy is high, the axis begins at the last 5 % below them.
+    One panel a property. Where every accuracy is high, the axis begins at the last 5 % below them. ``panels``: tables
+    from :func:`nanoshape_lib.networks.evaluation.accuracy_by`, by the label of the horizontal axis.
     """
     fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 2.9), sharey=True, squeeze=False)
     lowest = min(table["low"].min() for table in panels.values())
@@ -210,17 +177,8 @@ def accuracy_panels(panels: Mapping[str, pd.DataFrame], text: str) -> Figure:
 def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure:
     """Accuracy against confidence; a calibrated classifier follows the diagonal.
 
-    Parameters
-    ----------
-    curves
-        Tables from :func:`nanoshape_lib.networks.evaluation.reliability`, by the entry of the legend.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Above the reliability, below the share of images in each bin of confidence.
+    Above the reliability, below the share of images in each bin of confidence. ``curves``: tables from
+    :func:`nanoshape_lib.networks.evaluation.reliability`, by the entry of the legend.
     """
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.0), sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color=QUIET, ls=":", lw=1.2)
@@ -243,19 +201,8 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], text: str) -> Figure
 def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figure:
     """Loss and validation accuracy over the epochs of a training.
 
-    Parameters
-    ----------
-    history
-        The ``history`` of a card, one row an epoch.
-    best_epoch
-        The epoch whose weights are kept.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left the cross-entropy, right the accuracy; the vertical line is the epoch whose weights are kept.
+    Left the cross-entropy, right the accuracy; the vertical line is the epoch whose weights are kept. ``history``: that
+    of a card, one row an epoch.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
     marker = "o" if len(history) <= 20 else ""
@@ -272,5 +219,116 @@ def training_history(history: pd.DataFrame, best_epoch: int, text: str) -> Figur
         ax.axvline(best_epoch, color=QUIET, lw=0.8)
         ax.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    stamp(fig, text)
+    return fig
+
+
+COLUMNS = 6
+CELL_IN = 1.19
+SHORT = {shape: shape.title for shape in Shape} | {Shape.TRUNCATED_OCTAHEDRON: "TOh"}
+
+
+@styled
+def prediction_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Figure:
+    """Figure S3: images with the five outputs of the classifier as bars and the predicted shape below.
+
+    Six images a row; TOh is the truncated octahedron, and a wrong prediction says so. ``images``: standardised images
+    (N, pixels, pixels); ``predictions``: their rows from :func:`nanoshape_lib.networks.evaluation.predictions_table`.
+    """
+    answers = [
+        SHORT[Shape(predicted)] + ("" if predicted == label else "\n(wrong)")
+        for predicted, label in predictions[["predicted", "label"]].to_numpy(int).tolist()
+    ]
+    return _gallery(images, predictions, answers, text)
+
+
+@styled
+def failure_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Figure:
+    """Figure S4: misclassified images with the five outputs, the predicted and the expected shape.
+
+    Six images a row; the black frame is round the bar of the expected shape. ``images``: standardised images (N,
+    pixels, pixels); N may be zero; ``predictions``: their rows from
+    :func:`nanoshape_lib.networks.evaluation.predictions_table`.
+    """
+    if predictions.empty:
+        fig, ax = plt.subplots(figsize=(7.2, 1.0))
+        ax.text(0.5, 0.5, "no test image was misclassified", ha="center", va="center")
+        ax.axis("off")
+        stamp(fig, text)
+        return fig
+    answers = [
+        f"{SHORT[Shape(predicted)]}\nexpected\n{SHORT[Shape(label)]}"
+        for predicted, label in predictions[["predicted", "label"]].to_numpy(int).tolist()
+    ]
+    return _gallery(images, predictions, answers, text)
+
+
+@styled
+def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
+    """Where on the symmetry-reduced sphere of beam directions the failures lie.
+
+    One triangle a shape; every exit wave is a point, the larger and darker the more of its images fail.
+    ``predictions``: from :func:`nanoshape_lib.networks.evaluation.predictions_table`, with beam_x, beam_y and beam_z.
+    """
+    fig, axes = plt.subplots(2, 3, figsize=(7.2, 4.4))
+    waves = predictions.groupby("group").agg(
+        {"label": "first", "beam_x": "first", "beam_y": "first", "beam_z": "first", "correct": "mean"}
+    )
+    for ax, shape in zip(axes.flat, Shape, strict=False):
+        draw_sector(ax, shape)
+        chosen = waves[waves["label"] == shape].sort_values("correct", ascending=False)
+        failing = 1 - chosen["correct"].to_numpy()
+        few = min(8.0, 400 / max(len(chosen), 1))  # many points that never fail must not hide those that do
+        points = equal_area(reduce(chosen[["beam_x", "beam_y", "beam_z"]].to_numpy(), shape), sector_corners(shape))
+        drawn = ax.scatter(
+            *points.T,
+            s=np.where(failing > 0, 8, few) + 34 * failing,
+            c=failing,
+            cmap="magma_r",
+            vmin=-0.15,
+            vmax=1.0,
+            ec=INK,
+            lw=few / 25,
+            zorder=3,
+        )
+        share = f"{100 * failing.mean():.3g} % of images fail" if len(chosen) else "not in this test set"
+        ax.set_title(f"{shape.title}\n{len(chosen)} waves, {share}", fontsize=8.5)
+    axes.flat[-1].axis("off")
+    inset = axes.flat[-1].inset_axes((0.1, 0.55, 0.8, 0.08))
+    bar = fig.colorbar(
+        drawn, cax=inset, orientation="horizontal", format=PercentFormatter(1), boundaries=np.linspace(0, 1, 200)
+    )
+    bar.set_ticks([0, 0.5, 1])
+    bar.set_label("failed images of the focal series")
+    stamp(fig, text)
+    return fig
+
+
+def _gallery(images: Tensor, predictions: pd.DataFrame, answers: list[str], text: str) -> Figure:
+    """Images in rows of six, each with its bars and its answer below; laid out by hand, which is fast."""
+    rows = -(-len(predictions) // COLUMNS)
+    lines = max(answer.count("\n") for answer in answers) + 1
+    picture, bars, words, foot = 1.12, 0.36, 0.26 + 0.13 * lines, 0.26  # heights in inches
+    height = rows * (picture + bars + words) + foot
+    fig = plt.figure(figsize=(COLUMNS * CELL_IN, height), layout="none")
+    colours = [SHAPE_COLORS[shape] for shape in Shape]
+    shares = predictions[PROBABILITIES].to_numpy()
+    for index, (answer, label) in enumerate(zip(answers, predictions["label"], strict=True)):
+        row, column = divmod(index, COLUMNS)
+        left, top = (column + 0.03) / COLUMNS, 1 - row * (picture + bars + words) / height
+        ax = fig.add_axes((left, top - picture / height, 0.94 / COLUMNS, picture / height))
+        image = images[index].float().numpy()
+        low, high = np.quantile(image, [0.005, 0.995])
+        ax.imshow(image, vmin=low, vmax=high, interpolation="antialiased")
+        ax.axis("off")
+        ax = fig.add_axes((left, top - (picture + bars) / height, 0.94 / COLUMNS, (bars - 0.04) / height))
+        edges = [INK if shape == label else "none" for shape in Shape]
+        ax.bar(range(len(Shape)), shares[index], color=colours, ec=edges, lw=0.9, width=0.8)
+        ax.set(xlim=(-0.6, 4.6), ylim=(0, 1.04), yticks=[])
+        ax.set_xticks(range(len(Shape)))
+        ax.tick_params(axis="x", length=0, pad=1.5, labelsize=6.5, colors=QUIET)
+        ax.spines["left"].set_visible(False)
+        ax.spines["bottom"].set_color(PALE)
+        ax.text(0.5, -0.5, answer, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, linespacing=1.15)
     stamp(fig, text)
     return fig

@@ -37,20 +37,9 @@ LOOKS = (("#9d7fd1", "s", "--"), ("#4b2991", "o", "-"))
 def transfer_curves(table: pd.DataFrame, ranges: Mapping[str, tuple[float, float]], text: str) -> Figure:
     """Accuracy against each setting of the microscope, before and after training with ranges.
 
-    Parameters
-    ----------
-    table
-        Columns as of :func:`nanoshape_lib.studies.robustness.accuracies`, for two networks at most.
-    ranges
-        Lowest and highest value of each setting that the second network was trained with.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a setting, all else as in the design. Bands are group-bootstrap intervals; the grey bar at the
-        bottom is the range of the training.
+    One panel a setting, all else as in the design. Bands are group-bootstrap intervals; the grey bar at the bottom is
+    the range of the training. ``table``: columns as of :func:`nanoshape_lib.studies.robustness.accuracies`, for two
+    networks at most; ``ranges``: lowest and highest value of each setting that the second network was trained with.
     """
     shown = [name for name in PANELS if (table["setting"] == name).any()]
     columns = min(3, len(shown))
@@ -99,20 +88,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, factor: float) -> None:
 def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, float]], text: str) -> Figure:
     """What is lost when the range of one setting is left out of the training.
 
-    Parameters
-    ----------
-    table
-        Table ``transfer_ablations``, see :func:`nanoshape_lib.studies.transfer.ablation_study`.
-    ranges
-        Lowest and highest value of each setting.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left, all else as in the design, the value within the range at which the network without that range is
-        right least often; right, all settings at random. Bars are group-bootstrap intervals.
+    Left, all else as in the design, the value within the range at which the network without that range is right least
+    often; right, all settings at random. Bars are group-bootstrap intervals. ``table``: table ``transfer_ablations``,
+    see :func:`nanoshape_lib.studies.transfer.ablation_study`; ``ranges``: lowest and highest value of each setting.
     """
     shown = [name for name in PANELS if (table["network"] == f"without {name}").any()]
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 0.38 * len(shown) + 1.3), sharey=True)
@@ -147,18 +125,9 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
 def specimen_curves(table: pd.DataFrame, text: str) -> Figure:
     """Right first choices and refusals against temperature, strain and thickness of the film.
 
-    Parameters
-    ----------
-    table
-        Table ``specimens`` of two networks, see :func:`nanoshape_lib.studies.specimens.specimen_study`.
-    text
-        The profile's stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a quantity. Full markers: share of right first choices; hollow: of refusals. Bars are their intervals;
-        the dotted line is the usual specimen.
+    One panel a quantity. Full markers: share of right first choices; hollow: of refusals. Bars are their intervals; the
+    dotted line is the usual specimen. ``table``: table ``specimens`` of two networks, see
+    :func:`nanoshape_lib.studies.specimens.specimen_study`.
     """
     fig, axes = plt.subplots(1, len(SPECIMEN_PANELS), figsize=(7.2, 2.8), sharey=True)
     for ax, (quantity, (title, unit, factor, usual)) in zip(axes, SPECIMEN_PANELS.items(), strict=True):

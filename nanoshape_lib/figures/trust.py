@@ -39,10 +39,7 @@ SETS = {
 def particle_rows(rows: Mapping[str, Sequence[tuple[str, Atoms]]]) -> Figure:
     """Particles by the atoms of their surface, brighter where nearer: one row under each heading.
 
-    Parameters
-    ----------
-    rows
-        By heading, what stands above each particle, and the particle; all are drawn at one scale.
+    ``rows``: by heading, what stands above each particle, and the particle; all are drawn at one scale.
     """
     fig = plt.figure(figsize=(7.2, 1.55 * len(rows)))
     half_width_A = max(np.linalg.norm(atoms.positions, axis=1).max() for row in rows.values() for _, atoms in row)
@@ -63,18 +60,8 @@ def particle_rows(rows: Mapping[str, Sequence[tuple[str, Atoms]]]) -> Figure:
 def strangers_told_apart(table: pd.DataFrame, text: str) -> Figure:
     """Area under the curve of every kind of stranger, for the score in use and for single ones.
 
-    Parameters
-    ----------
-    table
-        From :func:`nanoshape_lib.studies.ood.novelty_table`.
-    text
-        The stamp.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left for single images, right for focal series. Black ticks are what is asked for; bars are
-        95 % intervals over particles.
+    Left for single images, right for focal series. Black ticks are what is asked for; bars are 95 % intervals over
+    particles. ``table``: from :func:`nanoshape_lib.studies.ood.novelty_table`.
     """
     counts, kinds = sorted(table["images"].unique()), list(dict.fromkeys(table["kind"]))
     fig, axes = plt.subplots(1, len(counts), figsize=(7.2, 0.29 * len(kinds) + 1.3), sharey=True, squeeze=False)
@@ -104,20 +91,9 @@ def strangers_told_apart(table: pd.DataFrame, text: str) -> Figure:
 def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Figure:
     """How often sets hold the true shape, how many shapes are in them, and what becomes of both under shifts.
 
-    Parameters
-    ----------
-    table
-        From :func:`nanoshape_lib.studies.ood.coverage_table`.
-    text
-        The stamp.
-    asked
-        The coverage asked for.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left: images like those of the training, the band is one percentage point either way. Right: single images
-        of each shift; rings say how often the first choice is right, over all images and over those not refused.
+    Left: images like those of the training, the band is one percentage point either way. Right: single images of each
+    shift; rings say how often the first choice is right, over all images and over those not refused. ``table``: from
+    :func:`nanoshape_lib.studies.ood.coverage_table`; ``asked``: the coverage asked for.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.6), width_ratios=(1, 1.45))
     usual = table[table["shift"] == "none"]
@@ -151,16 +127,8 @@ def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Fig
 def evidence(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], text: str) -> Figure:
     """Images, and over each of them where the evidence for a shape lies.
 
-    Parameters
-    ----------
-    images
-        (N, h, w).
-    maps
-        From :func:`nanoshape_lib.networks.explanation.grad_cam`, (N, h, w), between 0 and 1.
-    titles
-        What stands above each pair.
-    text
-        The stamp.
+    ``images``: (N, h, w); ``maps``: from :func:`nanoshape_lib.networks.explanation.grad_cam`, (N, h, w), between 0 and
+    1; ``titles``: what stands above each pair.
     """
     columns = min(5, len(images))
     rows = -(-len(images) // columns)

@@ -4,9 +4,7 @@ Templates are simulated particles along directions that fill the fundamental sec
 """
 
 import math
-import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,13 +14,13 @@ from scipy import fft
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A, shake
-from nanoshape_lib.paths import GENERATED
+from nanoshape_lib.paths import cache_folder, cache_key, replacing
+from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, record, standardise, turn
@@ -39,6 +37,8 @@ SIZE_RANGE_A = (35.0, 85.0)
 LARGEST_SHIFT_A = 14.0
 COLLAR_A = 6.0
 HIGH_PASS_PER_A = 0.03
+# Version of the templates, raised when other signatures come of the same waves; see `paths.cache_key`.
+RECIPE = 1
 SPACING_DEG = 3.0
 SIZES_A = (48.0, 66.0)
 DEFOCI_A = (-120.0, -60.0, 0.0, 60.0, 120.0)
@@ -128,8 +128,8 @@ def signature(image: np.ndarray) -> np.ndarray:
 def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0) -> Library:
     """Waves of one shape along `directions` at two sizes, and the signatures of their images.
 
-    They are computed once, for an energy and an aperture, and kept in ``data/generated`` under the hash of
-    the code that made them; other settings of the microscope act on the images only.
+    They are computed once, for an energy and an aperture, and kept in the cache folder; other settings of the
+    microscope act on the images only.
 
     Parameters
     ----------
@@ -143,16 +143,15 @@ def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0)
     Library
         Read from files when it is used.
     """
-    code = code_hash("nanoshape_lib.micrographs.template_matching")[:12]
-    folder = GENERATED / f"templates-{code}" / f"{shape.name.lower()}-{energy_eV / 1e3:g}kV-{aperture_mrad:g}mrad"
+    recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "templates": RECIPE}
+    key = cache_key("templates", recipes, shape=shape, energy_eV=energy_eV, aperture_mrad=aperture_mrad)
+    folder = cache_folder() / "templates" / f"{shape.name.lower()}-{key}"
     if not folder.exists():
         made = _make(shape, Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad))
-        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
-        partial.mkdir(parents=True)
-        for name, values in made._asdict().items():
-            np.save(partial / f"{name}.npy", values)
-        with suppress(OSError):  # another process may have been faster
-            partial.replace(folder)
+        with replacing(folder) as partial:
+            partial.mkdir()
+            for name, values in made._asdict().items():
+                np.save(partial / f"{name}.npy", values)
     return Library(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Library._fields))
 
 

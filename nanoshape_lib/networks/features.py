@@ -11,6 +11,8 @@ from tqdm import tqdm
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import PlainCNN, forward
 
+# Version of what is taken of a network, raised when that changes; see `paths.cache_key`.
+RECIPE = 1
 BATCH = 4
 
 

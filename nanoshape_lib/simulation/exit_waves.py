@@ -24,6 +24,8 @@ from nanoshape_lib.simulation.optics import Microscope
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
+# Version of the exit waves, raised when that of a scene changes; see `paths.cache_key`.
+RECIPE = 1
 MARGIN_A = 6.0
 TAPER_A = 4.0
 

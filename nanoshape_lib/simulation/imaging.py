@@ -11,6 +11,8 @@ from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.multislice import next_fast_size
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
+# Version of the images, raised when that of a wave at a setting changes; see `paths.cache_key`.
+RECIPE = 1
 KERNEL_POINTS = 129
 KERNEL_TOLERANCE = 2e-3
 BEAM_WEIGHT = 1e6

@@ -10,25 +10,25 @@ from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDesign
 from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks import features
 from nanoshape_lib.networks.evaluation import calibration_error, predictions_table
 from nanoshape_lib.networks.features import Views, look
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
-from nanoshape_lib.paths import GENERATED, file_sha256
+from nanoshape_lib.paths import cache_folder, cache_key, file_sha256
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies.ood_tables import Seen, coverage_table, novelty_table
-from nanoshape_lib.studies.profiles import Profile
-from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
-from nanoshape_lib.studies.trainings import prepared_store
-from nanoshape_lib.trust import ood_kinds
+from nanoshape_lib.studies.results import RESULTS, save_images_of, save_results
+from nanoshape_lib.studies.runner import Job, Made, Part, Study
+from nanoshape_lib.studies.trainings import IMAGES, WAVES, prepared_store
+from nanoshape_lib.trust import ood_kinds, outlier_training, spectral_training, strained, weighing
 from nanoshape_lib.trust.conformal import calibrate, save_trust
 from nanoshape_lib.trust.fitting import (
     Sizes,
@@ -36,13 +36,20 @@ from nanoshape_lib.trust.fitting import (
     kept,
     learned_matter_check,
     learned_spectral_check,
-    short_hash,
     weighed,
 )
 from nanoshape_lib.trust.ood import COMPONENTS, Novelty
 from nanoshape_lib.trust.outlier_exposure import shape_values
 from nanoshape_lib.trust.outlier_training import fit_odds
 
+# Versions of the steps that are kept; see `paths.cache_key`.
+TRUST_WAVES = WAVES | {
+    "strained waves": strained.RECIPE,
+    "exposed waves": outlier_training.RECIPE,
+    "kinds": ood_kinds.RECIPE,
+}
+TRUST_CHECK = IMAGES | TRUST_WAVES | {"spectral check": spectral_training.RECIPE}
+TRUST = TRUST_CHECK | {"features": features.RECIPE, "weighing": weighing.RECIPE}
 PIXEL_ERROR = 0.01
 REFERENCES = 100
 METALS = ("platinum", "palladium", "copper")
@@ -81,7 +88,7 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     splits = {split: design.split(split).model_copy(update={"orientations": 1}) for split in SPLITS}
     splits["validation"] = SplitDesign(orientations=orientations, blocks=tuple(aside))
     design = design.model_copy(update=splits | {"seed": design.seed + 2})
-    return generate(design, folder / f"calibration-{short_hash(design.model_dump_json())}.zarr", check=False)
+    return generate(design, folder / f"calibration-{cache_key('waves', WAVES, design=design)}.zarr", check=False)
 
 
 def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
@@ -134,20 +141,11 @@ def trust_study(
     """
     draw, series = draw or as_designed(store.design), sizes.series
     network, card = load_weights(weights)
-    digest, asked = file_sha256(weights), store.design.model_dump_json()
-    drawn = f"{sizes}{asked}{draw(3, np.random.default_rng(0))}"
-
-    def kept_in(name: str, inputs: str, *modules: str) -> Path:
-        return cache / f"{name}-{short_hash(code_hash(*modules) + inputs)}"
-
-    shared = kept_in("waves", asked, "nanoshape_lib.trust.strained", "nanoshape_lib.trust.outlier_training")
-    own = kept_in(
-        f"{weights.stem}-{digest[:12]}",
-        drawn,
-        "nanoshape_lib.trust.outlier_training",
-        "nanoshape_lib.trust.spectral_training",
-    )
-    checked = kept_in(f"check-{weights.stem}", drawn, "nanoshape_lib.trust.spectral_training")
+    digest, settings = file_sha256(weights), draw(3, np.random.default_rng(0))
+    asked = {"design": store.design, "sizes": sizes, "settings": settings}
+    shared = cache / f"waves-{cache_key('trust waves', TRUST_WAVES, design=store.design)}"
+    checked = cache / f"check-{weights.stem}-{cache_key('spectral check', TRUST_CHECK, **asked)}"
+    own = cache / f"{weights.stem}-{cache_key('trust', TRUST, weights=digest, **asked)}"
 
     def seen(name: str, images: ImageSet) -> Seen:
         views = kept(
@@ -215,31 +213,37 @@ def trust_study(
         "hardware": hardware(),
         "check_hardware": check_hardware,
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "code": code_hash("nanoshape_lib.studies.ood"),
+        "recipes": TRUST,
     }
     for name, table in (("novelty", told), ("coverage", coverage)):
         save_results(f"trust_{weights.stem}_{name}", table, origin, folder)
     return told, coverage
 
 
-def trust_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int]:
+def trust(job: Job) -> Study:
     """Calibrate the six-block network and the one trained on with ranges, each for settings like those of its training.
 
     Pixels of the second are up to 1 % longer or shorter than believed: the images it was trained with are not held to
     that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
     ``reference_images``.
-
-    Returns
-    -------
-    finished, expected
-        Numbers of networks.
     """
-    store = prepared_store(profile)
-    cache = GENERATED / "trust" / profile.name
+    cache = cache_folder() / "trust" / job.profile.name
     ranged = as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))
-    draws = {"cnn6": None, "cnn6_ranges": ranged}
-    for name, draw in draws.items():
-        trust_study(weights / f"{name}.safetensors", store, cache, folder, draw, device=profile.best.device)
-    images = sample(store, "train", REFERENCES, 1, ranged, seed=3)
-    save_image_set("reference_images", images, {"profile": profile.name, "settings": "drawn from ranges"}, folder)
-    return len(draws), len(draws)
+
+    def part(name: str, draw: Draw | None) -> Part:
+        def make() -> Made:
+            file, store = job.weights / f"{name}.safetensors", prepared_store(job.profile)
+            tables = trust_study(file, store, cache, job.folder, draw, device=job.device)
+            return Made(dict(zip(named, tables, strict=True)))
+
+        named = (f"trust_{name}_novelty", f"trust_{name}_coverage")
+        return Part(name, {"network": name}, named, make)
+
+    def references() -> Made:
+        images = sample(prepared_store(job.profile), "train", REFERENCES, 1, ranged, seed=3)
+        save_images_of("reference_images", images, job.folder)
+        return Made({"reference_images": images.table})
+
+    parts = [part("cnn6", None), part("cnn6_ranges", ranged)]
+    parts.append(Part("references", {"network": "references"}, ("reference_images",), references))
+    return Study(parts, lambda profile: profile.dataset, recipes=TRUST)

@@ -9,11 +9,9 @@ from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.networks.training import TrainingConfig
-from nanoshape_lib.paths import NOTEBOOKS
+from nanoshape_lib.paths import PROFILES
 from nanoshape_lib.simulation.devices import check_device
 from nanoshape_lib.simulation.ranges import Ranges
-
-PROFILES = NOTEBOOKS / "profiles"
 
 
 class Trainings(BaseModel):

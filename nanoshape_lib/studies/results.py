@@ -70,8 +70,8 @@ def load_results(name: str, folder: Path = RESULTS, as_text: bool = False) -> tu
         texts.get(f"{name}.{ending}") or (folder / f"{name}.{ending}").read_text(encoding="utf-8")
         for ending in ("csv", "json")
     )
-    kinds = {"dtype": str, "keep_default_na": False} if as_text else {}
-    return pd.read_csv(io.StringIO(table), **kinds), json.loads(origin)
+    kind = str if as_text else None
+    return pd.read_csv(io.StringIO(table), dtype=kind, keep_default_na=not as_text), json.loads(origin)
 
 
 def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -87,6 +87,17 @@ def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def save_images_of(name: str, images: ImageSet, folder: Path = RESULTS) -> None:
-    """Ship images as ``NAME.npy``, float16, beside their table ``NAME``; both are read by ``load_shipped_images``."""
+    """Ship images as ``NAME.npy``, float16, beside their table ``NAME``; both are read by ``load_examples``."""
     with replacing(folder / f"{name}.npy") as partial:
         np.save(partial, images.images.half().numpy())
+
+
+def save_results(name: str, table: pd.DataFrame, origin: dict, folder: Path = RESULTS) -> None:
+    """Write one table with its provenance; see :func:`save_tables`."""
+    save_tables({name: (table, origin)}, folder)
+
+
+def save_image_set(name: str, images: ImageSet, origin: dict, folder: Path = RESULTS) -> None:
+    """Ship images as ``NAME.npy``, float16, beside their table ``NAME``."""
+    save_results(name, images.table, origin, folder)
+    save_images_of(name, images, folder)

@@ -56,7 +56,9 @@ BEFORE, AFTER = "cnn6", "cnn6_ranges"
 
 def _kept(store: Store, step: str, make: Callable[[], ImageSet], **design: Any) -> ImageSet:
     """Images that are formed once and kept beside a store."""
-    return kept_images(Path(store.path).parent / f"{step}-{cache_key(step, IMAGES, **design)}", make)
+    return kept_images(
+        Path(store.path).parent / f"{step}-{cache_key(step, IMAGES, waves_of=store.design, **design)}", make
+    )
 
 
 def _images_at(store: Store, split: Split, waves: int, ranges: Ranges, images: int, **turns: Any) -> ImageSet:
@@ -106,7 +108,8 @@ def fine_tune(
         If the deadline, a value of ``time.monotonic()`` [s], is over before the last epoch.
     """
     digest, ranges, images = file_sha256(start), plan.ranges, plan.images_per_wave
-    folder = Path(store.path).parent / f"domain-randomisation-{cache_key('domain randomisation', RECIPES, plan=plan)}"
+    key = cache_key("domain randomisation", RECIPES, waves_of=store.design, plan=plan)
+    folder = Path(store.path).parent / f"domain-randomisation-{key}"
     validation = kept_images(
         folder / "validation", lambda: _images_at(store, "validation", plan.validation_waves, ranges, images)
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
@@ -107,16 +108,15 @@ class Study:
     wide: str = ""
 
 
-def study(name: str, job: Job) -> Study:
-    """The study of this name, none of its parts made.
-
-    Raises
-    ------
-    NanoshapeError
-        If there is none.
-    """
+def check_name(name: str) -> None:
+    """Refuse a name that no study has."""
     if name not in STUDIES:
         raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
+
+
+def study(name: str, job: Job) -> Study:
+    """The study of this name, none of its parts made."""
+    check_name(name)
     return getattr(import_module(f"nanoshape_lib.studies.{STUDIES[name]}"), name)(job)
 
 
@@ -133,7 +133,7 @@ def run(asked: Study, job: Job, progress: str = "study") -> list[str]:
     Raises
     ------
     NanoshapeError
-        If the folder holds tables of another design.
+        If the folder holds tables of another design or recipe.
     """
     tables, origins = _read(asked, job)
     held = {part.name: each for part in asked.parts if (each := _held(asked, part, tables)) is not None}
@@ -162,8 +162,12 @@ def _read(asked: Study, job: Job) -> tuple[Cells, dict[str, dict]]:
         if not (job.folder / f"{name}.csv").is_file():
             continue
         tables[name], origin = load_results(name, job.folder, as_text=True)
-        then = asked.depends(Profile.model_validate(origin["profile"]))
-        if then != asked.depends(job.profile) or any(origin.get(key) != each for key, each in asked.origin.items()):
+        expected = asked.origin | {"recipes": dict(asked.recipes)}
+        try:
+            same = asked.depends(Profile.model_validate(origin.get("profile"))) == asked.depends(job.profile)
+        except ValidationError:
+            same = False
+        if not same or any(origin.get(key) != each for key, each in expected.items()):
             raise NanoshapeError(f"{job.folder}/{name}.csv is of another design; name another folder, or move it away")
         origins[name] = origin
     return tables, origins

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.paths import file_sha256, replacing
 from nanoshape_lib.trust.ood import COMPONENTS, Gaussian, Neighbourhood, Novelty
 from nanoshape_lib.trust.outlier_exposure import OddsCheck
 from nanoshape_lib.trust.rarity import Rarity, Tail, averaged
@@ -157,9 +157,8 @@ def save_trust(trust: Trust, weights: Path) -> Path:
         "groups": {count: calibration.groups for count, calibration in trust.calibrations.items()},
     }
     path = trust_file(weights)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"about": json.dumps(about)})
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(tensors, partial, {"about": json.dumps(about)})
     return path
 
 

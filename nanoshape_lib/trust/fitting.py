@@ -1,6 +1,5 @@
 """What a study of trust learns first: its checks, and what their weights come from; what is slow is kept in files."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +13,7 @@ from torch import nn
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.exposures import Draw
 from nanoshape_lib.networks.features import Views, look
+from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.studies.ood_tables import Seen
 from nanoshape_lib.trust.outlier_exposure import OddsCheck, matter_values
@@ -53,17 +53,11 @@ class Sizes(NamedTuple):
         return range(first, second), range(second, second + self.matter)
 
 
-def short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Arrays from a file, made and written at the first call."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **make())  # type: ignore[arg-type]
-        partial.replace(path)
+        with replacing(path) as partial:
+            np.savez(partial, **make())  # type: ignore[arg-type]
     with np.load(path) as file:
         return dict(file)
 

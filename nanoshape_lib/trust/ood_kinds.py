@@ -3,7 +3,6 @@
 Every kind goes through the pipeline of the data set: turned at random, shaken, laid on a film, exit wave, camera.
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +30,13 @@ from nanoshape_lib.particles.decoys import (
     twin,
 )
 from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, shake
+from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, Scene, deposit
 from nanoshape_lib.simulation.ranges import Setting
+
+# Version of the kinds, raised when their waves or images change; see `paths.cache_key`.
+RECIPE = 1
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,11 @@ class Stranger:
     """A kind: a particle that is none of the five, or one of the five imaged in another way.
 
     ``waves`` names the kind whose exit waves serve. With ``camera_pixels`` the field is divided into so many
-    pixels, of which 128 are taken as if each were 1 Å: its continuation is periodic where they are fewer.
+    pixels, of which 128 are taken as if each were 1 Å: its continuation is periodic where they are fewer. ``streams``
+    are those of the random numbers of its particles and of its images, other numbers for every kind.
     """
 
+    streams: tuple[int, int]
     build: Builder = known
     turned: bool = True
     waves: str | None = None
@@ -66,28 +71,28 @@ class Stranger:
 
 KNOWN = "known"
 KINDS: dict[str, Stranger] = {
-    KNOWN: Stranger(),
-    "bare carbon": Stranger(carbon),
-    "overlapping pair": Stranger(pair, turned=False),
-    "Marks decahedron": Stranger(decahedron),
-    "single twin": Stranger(twin),
-    "sphere": Stranger(sphere),
-    "truncated cube": Stranger(truncated_cube),
-    "rod": Stranger(rod),
-    "platinum": Stranger(metal("Pt")),
-    "palladium": Stranger(metal("Pd")),
-    "copper": Stranger(metal("Cu")),
-    "silver": Stranger(metal("Ag")),
-    "pixel 0.80 Å": Stranger(waves=KNOWN, camera_pixels=160),
-    "pixel 0.90 Å": Stranger(waves=KNOWN, camera_pixels=142),
-    "pixel 1.10 Å": Stranger(waves=KNOWN, camera_pixels=116),
-    "pixel 1.21 Å": Stranger(waves=KNOWN, camera_pixels=106),
-    "defocus ±500 Å": Stranger(waves=KNOWN, defoci_A=(-525, -475, 475, 525)),
-    "defocus ±1000 Å": Stranger(waves=KNOWN, defoci_A=(-1025, -975, 975, 1025)),
-    "dose 50 e/Å²": Stranger(waves=KNOWN, dose_e_A2=50),
-    "dose 20 e/Å²": Stranger(waves=KNOWN, dose_e_A2=20),
-    "astigmatism 100 Å": Stranger(waves=KNOWN, astigmatism_A=100),
-    "astigmatism 200 Å": Stranger(waves=KNOWN, astigmatism_A=200),
+    KNOWN: Stranger((2059804162, 368066682)),
+    "bare carbon": Stranger((1019339308, 3394778954), carbon),
+    "overlapping pair": Stranger((4287362234, 1213725368), pair, turned=False),
+    "Marks decahedron": Stranger((2756689284, 328446854), decahedron),
+    "single twin": Stranger((285350883, 3885747845), twin),
+    "sphere": Stranger((1442408071, 189311447), sphere),
+    "truncated cube": Stranger((2245598684, 3156193282), truncated_cube),
+    "rod": Stranger((9352965, 4207261141), rod),
+    "platinum": Stranger((800210029, 2664620201), metal("Pt")),
+    "palladium": Stranger((261144766, 2468914891), metal("Pd")),
+    "copper": Stranger((3180297205, 3812537509), metal("Cu")),
+    "silver": Stranger((794499163, 1911215883), metal("Ag")),
+    "pixel 0.80 Å": Stranger((2172813259, 1151099688), waves=KNOWN, camera_pixels=160),
+    "pixel 0.90 Å": Stranger((3168949883, 2046577304), waves=KNOWN, camera_pixels=142),
+    "pixel 1.10 Å": Stranger((719656462, 4026206957), waves=KNOWN, camera_pixels=116),
+    "pixel 1.21 Å": Stranger((3589868475, 283580248), waves=KNOWN, camera_pixels=106),
+    "defocus ±500 Å": Stranger((2628526365, 728772383), waves=KNOWN, defoci_A=(-525, -475, 475, 525)),
+    "defocus ±1000 Å": Stranger((2241572140, 1797394446), waves=KNOWN, defoci_A=(-1025, -975, 975, 1025)),
+    "dose 50 e/Å²": Stranger((983050911, 56526657), waves=KNOWN, dose_e_A2=50),
+    "dose 20 e/Å²": Stranger((1593395030, 1732242056), waves=KNOWN, dose_e_A2=20),
+    "astigmatism 100 Å": Stranger((2174708343, 1410437678), waves=KNOWN, astigmatism_A=100),
+    "astigmatism 200 Å": Stranger((118167769, 3531989120), waves=KNOWN, astigmatism_A=200),
 }
 
 
@@ -98,8 +103,8 @@ def find(kind: str) -> Stranger:
     return KINDS[kind]
 
 
-def _seeds(design: DatasetDesign, word: str, index: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(design.seed, spawn_key=(zlib.crc32(word.encode()), index))
+def _random(design: DatasetDesign, stream: int, index: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(stream, index)))
 
 
 def lay(particle: Atoms, design: DatasetDesign, blocks: tuple[int, ...], rng: np.random.Generator) -> Scene:
@@ -129,7 +134,8 @@ def make_scene(kind: str, design: DatasetDesign, index: int) -> Scene:
     It depends on the design's seed, the kind and the index alone. ``particle.info`` has ``size_A`` and, for
     the five shapes, ``shape``.
     """
-    stranger, rng = find(kind), np.random.default_rng(_seeds(design, kind, index))
+    stranger = find(kind)
+    rng = _random(design, stranger.streams[0], index)
     particle = stranger.build(design.sizes_A[index % len(design.sizes_A)], rng)
     if stranger.turned:
         particle.positions = particle.positions @ orientation.random_rotations(1, rng)[0].T
@@ -150,10 +156,8 @@ def make_waves(kind: str, design: DatasetDesign, count: int, folder: Path) -> tu
             wave = exit_wave(scene, design.microscope, design.fidelity)
             waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
             rows.append((index, scene.particle.info.get("shape", -1), scene.particle.info["size_A"]))
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, waves=np.stack(waves), table=np.array(rows, float))
-        partial.replace(path)
+        with replacing(path) as partial:
+            np.savez(partial, waves=np.stack(waves), table=np.array(rows, float))
     with np.load(path) as file:
         real, imaginary = np.moveaxis(file["waves"].astype(np.float32), 1, 0)
         table = pd.DataFrame(file["table"], columns=["group", "label", "size_A"]).astype({"group": int, "label": int})
@@ -174,7 +178,7 @@ def make_images(
     pixels = stranger.camera_pixels or design.camera.pixels
     formed, defoci = [], []
     for index, wave in enumerate(tqdm(waves, desc=f"images, {kind}", unit="wave")):
-        rng = np.random.default_rng(_seeds(design, f"images, {kind}", index))
+        rng = _random(design, stranger.streams[1], index)
         settings = [stranger.change(number, setting, rng) for number, setting in enumerate(draw(images, rng))]
         formed.append(expose(wave, settings, design, rng, pixels))
         defoci += [setting.defocus_A for setting in settings]

@@ -13,6 +13,8 @@ from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.trust.ood_kinds import turned_wave
 from nanoshape_lib.trust.outlier_exposure import OddsCheck
 
+# Version of the exposed waves and their images, raised when they change; see `paths.cache_key`.
+RECIPE = 1
 EPOCHS, STEP_IMAGES, RATE = 25, 256, 1e-3
 EXPOSED = ("known", *OTHERS)
 

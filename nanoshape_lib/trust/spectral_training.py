@@ -15,6 +15,8 @@ from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.trust.spectral_check import SpectralCheck, spectra
 from nanoshape_lib.trust.strained import StrainedWaves
 
+# Version of the spectral check, raised when its images or its training change; see `paths.cache_key`.
+RECIPE = 1
 CAMERAS = (100, 168)
 SHARE_USUAL_PIXEL = 0.4
 IMAGES_PER_WAVE = 6

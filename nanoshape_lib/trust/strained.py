@@ -11,6 +11,8 @@ from nanoshape_lib.particles.decoys import stretched
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.trust.ood_kinds import turned_wave
 
+# Version of the strained waves, raised when they change; see `paths.cache_key`.
+RECIPE = 1
 RATIOS = (0.84, 1.09)
 ELEMENTS = ("Ti", "Fe", "Se", "Zr", "Sn", "Ba", "Gd", "Hf", "Pb")
 SHARE_USUAL_LATTICE, SHARE_GOLD = 0.25, 0.5

@@ -16,6 +16,8 @@ from nanoshape_lib.trust.outlier_training import EXPOSED, ExposedWaves
 from nanoshape_lib.trust.spectral_training import CAMERAS
 from nanoshape_lib.trust.strained import StrainedWaves
 
+# Version of the images that weights are learned from, raised when they change; see `paths.cache_key`.
+RECIPE = 1
 KINDS = (*EXPOSED, "another element", "another lattice constant", "another pixel size")
 
 

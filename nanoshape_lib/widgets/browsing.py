@@ -9,17 +9,16 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from nanoshape_lib.datasets.design import Split
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import ImageSet, load_examples
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.orientations import equal_area
+from nanoshape_lib.figures.structures import equal_area
 from nanoshape_lib.networks.evaluation import BEAM
 from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.particles.orientation import reduce, sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.studies.campaign import shipped_predictions
-from nanoshape_lib.studies.results import load_examples
+from nanoshape_lib.studies.trainings import shipped_predictions
 
 SERIES_KEPT = 16
 

@@ -12,8 +12,7 @@ from ase import Atoms
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw
 
-from nanoshape_lib.figures.orientations import equal_area
-from nanoshape_lib.figures.structures import LIGHT
+from nanoshape_lib.figures.structures import LIGHT, equal_area
 from nanoshape_lib.figures.style import SHAPE_COLORS
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape

@@ -28,7 +28,6 @@ import torch
 from ase import Atoms
 
 from nanoshape_lib.datasets.design import DatasetDesign, SplitDesign
-from nanoshape_lib.datasets.fingerprint import code_hash
 from nanoshape_lib.datasets.generation import cost, generate, make_record
 from nanoshape_lib.datasets.images import make_images, make_pass
 from nanoshape_lib.datasets.schema import chunk_file, chunks
@@ -36,7 +35,7 @@ from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.networks.models import build_model, forward
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.paths import GENERATED
+from nanoshape_lib.paths import cache_folder
 from nanoshape_lib.simulation import convergence
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, fidelity
@@ -45,6 +44,7 @@ from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity
 from nanoshape_lib.simulation.multislice import multislice
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import RESULTS
+from nanoshape_lib.studies.trainings import IMAGES
 
 BATCH = 64
 GIBIBYTE = 2**30
@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     quick = arguments.quick
-    output = arguments.output or (GENERATED / "benchmark-quick.json" if quick else RESULTS / "benchmark.json")
+    output = arguments.output or (cache_folder() / "benchmark-quick.json" if quick else RESULTS / "benchmark.json")
     paper, table = load_profile("paper").dataset, Table()
     with tempfile.TemporaryDirectory() as folder:
         waves_per_second = measure_waves(table, paper, quick, Path(folder))
@@ -313,7 +313,7 @@ def main() -> None:
     result = {
         "machine": hardware(device) | {"system": platform.system(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy", "abtem", "pyfftw", "dask")},
-        "code": code_hash("nanoshape_lib.datasets.generation", "nanoshape_lib.datasets.images"),
+        "recipes": IMAGES,
         "quick": quick,
         "fidelity": {"name": paper.fidelity, "sampling_A": grid.sampling_A, "slice_A": grid.slice_A},
         "rows": table.rows,

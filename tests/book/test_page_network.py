@@ -21,11 +21,11 @@ from torch import nn
 
 from nanoshape_lib.book import javascript
 from nanoshape_lib.book.onnx_network import RUNTIME, WEIGHTS, export_network, network_asset, runtime_asset
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import PlainCNN, build_model, load_weights, save_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.studies.results import load_examples
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOLERANCE = 1e-3

@@ -8,8 +8,9 @@ from test_offline import CHROMIUM, browser  # noqa: F401
 
 from nanoshape_lib.book.javascript import PLAY, bundle, install_javascript
 from nanoshape_lib.book.twins import TITLES, twin, twins_assets
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on the PATH")
 

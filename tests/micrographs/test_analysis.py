@@ -164,7 +164,7 @@ def test_the_study_writes_its_table(tmp_path, monkeypatch, micrograph):
     assert json.loads((tmp_path / "micrographs.json").read_text())["dose_e_A2"] == 300
 
 
-def test_the_study_goes_on_where_it_stopped_and_begins_anew_with_other_code(tmp_path, monkeypatch, micrograph):
+def test_the_study_goes_on_where_it_stopped_and_begins_anew_with_another_recipe(tmp_path, monkeypatch, micrograph):
     taken = []
 
     def note(design):
@@ -177,6 +177,6 @@ def test_the_study_goes_on_where_it_stopped_and_begins_anew_with_other_code(tmp_
     assert taken == [("Au", 0), ("Pt", 0)]
     pd.testing.assert_frame_equal(both.iloc[: len(first)], first, check_dtype=False, rtol=1e-5)
     assert json.loads((tmp_path / "micrographs.json").read_text())["micrographs"] == 2
-    monkeypatch.setattr("nanoshape_lib.studies.micrographs.code_hash", lambda module: "other")
+    monkeypatch.setattr("nanoshape_lib.studies.micrographs.RECIPE", 1000)
     assert len(micrograph_study({"ours": WEIGHTS}, 1, tmp_path)) == len(first)
     assert len(taken) == 3

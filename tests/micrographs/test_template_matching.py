@@ -19,7 +19,7 @@ from nanoshape_lib.simulation.optics import Camera, Microscope
 def small_library(tmp_path_factory):
     """Icosahedra of one size along directions 6 degrees apart: what a test can wait for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(template_matching, "GENERATED", tmp_path_factory.mktemp("generated"))
+        patch.setenv("NANOSHAPE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(template_matching, "SIZES_A", (48.0,))
         patch.setattr(template_matching, "directions", lambda shape: coarse(shape, 6.0))
         template_matching.library.cache_clear()

@@ -9,19 +9,20 @@ import torch
 from pandas.testing import assert_frame_equal
 
 from nanoshape_lib.datasets.design import SplitDesign
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.studies import campaign, trainings
-from nanoshape_lib.studies.campaign import shipped_shares
 from nanoshape_lib.studies.profiles import FreshTraining, load_profile
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.studies.trainings import (
     architecture_differences,
     architecture_runs,
     architecture_shares,
     image_sets,
     prepared_store,
+    shipped_shares,
 )
 
 
@@ -35,7 +36,7 @@ def profile(tmp_path_factory):
     study = smoke.architectures.model_copy(update={"architectures": ("cnn4", "cnn6"), "train_images": (30,)})
     fresh = FreshTraining(images_per_wave=2, passes=2)
     patch = pytest.MonkeyPatch()
-    patch.setattr(trainings, "GENERATED", tmp_path_factory.mktemp("generated"))
+    patch.setenv("NANOSHAPE_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield smoke.model_copy(update={"dataset": dataset, "architectures": study, "fresh": fresh})
     patch.undo()
 

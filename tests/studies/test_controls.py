@@ -10,7 +10,7 @@ import torch
 
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.studies import controls, trainings
+from nanoshape_lib.studies import controls
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import load_results
 
@@ -19,7 +19,7 @@ from nanoshape_lib.studies.results import load_results
 def profile(tmp_path_factory):
     """The smoke profile; waves and networks are kept apart from the user's own."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(trainings, "GENERATED", tmp_path_factory.mktemp("generated"))
+    patch.setenv("NANOSHAPE_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield load_profile("smoke")
     patch.undo()
 

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 from nanoshape_lib.cli import app
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.generation import generate
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.networks.evaluation import by_particle
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.studies import campaign
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nanoshape_lib.studies.registry import STUDIES
 from scipy.spatial.distance import mahalanobis
 from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
@@ -13,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.features import look, symmetries
 from nanoshape_lib.networks.models import PlainCNN, load_weights, save_weights
@@ -25,8 +27,7 @@ from nanoshape_lib.studies import ood as trust_study_module
 from nanoshape_lib.studies.ood import Sizes, calibration_store, trust_study
 from nanoshape_lib.studies.ood_tables import auroc
 from nanoshape_lib.studies.profiles import load_profile
-from nanoshape_lib.studies.registry import STUDIES
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.trust import ood_kinds, spectral_training
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 from nanoshape_lib.trust.conformal import Calibration, load_trust, mass_above, nonconformity, save_trust, trust_file

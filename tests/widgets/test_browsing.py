@@ -8,13 +8,13 @@ import pytest
 import torch
 from ipywidgets.embed import embed_data
 
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.evaluation import confusion_matrix, predictions_table
 from nanoshape_lib.particles.orientation import random_rotations, symmetry_group
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.studies.campaign import shipped_predictions
-from nanoshape_lib.studies.results import load_examples
+from nanoshape_lib.studies.trainings import shipped_predictions
 from nanoshape_lib.widgets.browsers import ConfusionExplorer, DatasetBrowser
 from nanoshape_lib.widgets.browsing import BrowserModel, ConfusionModel, sector_points
 from nanoshape_lib.widgets.live import sector_place, shares

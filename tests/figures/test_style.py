@@ -10,9 +10,8 @@ import seaborn as sns
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from nanoshape_lib.book.notebooks import _tidy, save_figures
-from nanoshape_lib.figures.data import figure_table
-from nanoshape_lib.figures.images import failure_sectors
-from nanoshape_lib.figures.style import FILES, styled
+from nanoshape_lib.figures.results import failure_sectors
+from nanoshape_lib.figures.style import FILES, figure_table, styled
 
 
 @styled
