@@ -138,7 +138,7 @@ def micrographs(job: Job) -> Study:
     def part(table: str, metal: str, number: int) -> Part:
         def make() -> Made:
             design = draw_design(number).model_copy(update={"metal": metal, "fidelity": profile.dataset.fidelity})
-            about = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
+            about: dict[str, Any] = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
             about |= {"pixel_size_A": design.camera.pixel_size_A, "Cs_A": design.microscope.Cs_A}
             named = name_particles(take(design), networks if table == GOLD else few)
             return Made({table: named.assign(**about, mtf_c2=design.camera.mtf_c2)})

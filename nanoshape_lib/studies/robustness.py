@@ -202,10 +202,10 @@ def domain_randomisation(job: Job) -> Study:
             logits = predict(networks[name], drawn.images)
             errors = [calibration_error(predictions_table(drawn.table, logits, each)) for each in (1.0, value)]
             rows.append((name, value, *errors))
-        found = {each: float(asked(each).set_index("network").loc[AFTER, "accuracy"]) for each in (RANDOM, ORIGINAL)}
-        made = {"temperature": temperature, "test_accuracy": found[RANDOM], "test_accuracy_original": found[ORIGINAL]}
-        made |= {"profile": profile.model_dump(mode="json")}
-        save_weights(networks[AFTER], card | made, job.weights / f"{AFTER}.safetensors")
+        found = [float(asked(each)["accuracy"].iloc[-1]) for each in (RANDOM, ORIGINAL)]
+        made = {"temperature": temperature, "test_accuracy": found[0], "test_accuracy_original": found[1]}
+        about = card | made | {"profile": profile.model_dump(mode="json")}
+        save_weights(networks[AFTER], about, job.weights / f"{AFTER}.safetensors")
         return pd.DataFrame(rows, columns=["network", "temperature", "calibration_error", "calibration_error_scaled"])
 
     def part(setting: str) -> Part:
