@@ -1,11 +1,16 @@
 """Three-dimensional nanoparticle shapes from high-resolution transmission electron microscopy images.
 
-The modules follow the experiment: build a particle (`shapes`), turn it (`rotations`), put it on carbon
-(`substrate`), form its images (`microscope`, `hrtem`), collect them (`dataset`), train networks
-(`models`, `training`) and judge them (`evaluation`); `figures` draws what the book shows.
+The rooms of the library follow the experiment: `particles` are built and turned, `simulation` forms their images,
+`datasets` keeps them, `networks` learn and are judged, `trust` says when to believe them, `micrographs` reads images of
+a microscope, `studies` repeats the paper, `figures` draws. What is needed most is here; a name is imported when it is
+first asked for.
 """
 
 from importlib.metadata import PackageNotFoundError, version
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 try:
     __version__ = version("nanoshape_lib")

@@ -1,0 +1,29 @@
+from .datasets.design import DatasetDesign as DatasetDesign
+from .datasets.generation import generate as generate
+from .datasets.images import make_images as make_images
+from .datasets.store import Store as Store
+from .errors import NanoshapeError as NanoshapeError
+from .micrographs.analysis import analyse as analyse
+from .micrographs.reading import load as load
+from .micrographs.report import write_report as write_report
+from .networks.models import build_model as build_model
+from .networks.models import load_weights as load_weights
+from .networks.training import TrainingConfig as TrainingConfig
+from .networks.training import evaluate as evaluate
+from .networks.training import fit as fit
+from .networks.training import predict as predict
+from .particles.orientation import random_rotations as random_rotations
+from .particles.shapes import Shape as Shape
+from .particles.shapes import build as build
+from .simulation.exit_waves import exit_wave as exit_wave
+from .simulation.film import deposit as deposit
+from .simulation.imaging import focal_series as focal_series
+from .simulation.imaging import form_images as form_images
+from .simulation.optics import Camera as Camera
+from .simulation.optics import Microscope as Microscope
+from .studies.profiles import load_profile as load_profile
+from .studies.results import load_examples as load_examples
+from .studies.results import load_results as load_results
+from .trust.classifier import Classifier as Classifier
+
+__version__: str
