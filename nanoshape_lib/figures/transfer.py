@@ -89,7 +89,7 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
     """What is lost when the range of one setting is left out of the training.
 
     Left, all else as in the design, the value within the range at which the network without that range is right least
-    often; right, all settings at random. Bars are group-bootstrap intervals. ``table``: ``domain_randomisation_ablations``,
+    often; right, all settings at random. Bars are intervals over groups. ``table``: ``domain_randomisation_ablations``,
     see :func:`nanoshape_lib.studies.robustness.ablations`; ``ranges``: lowest and highest value of each setting.
     """
     shown = [name for name in PANELS if (table["network"] == f"without {name}").any()]

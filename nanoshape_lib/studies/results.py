@@ -32,14 +32,15 @@ def provenance(profile: Profile, device: str = "cpu") -> dict:
 def save_tables(tables: Mapping[str, tuple[pd.DataFrame, dict]], folder: Path = RESULTS) -> None:
     """Write tables as ``NAME.csv``, with six digits, and their provenance as ``NAME.json``: all of them or none.
 
-    They are first written into one file, from which :func:`load_results` reads them until each is in its own place.
+    They are first written into one file, from which :func:`load_results` reads them until each is in its own place;
+    an earlier call that was interrupted there is ended first.
     """
     texts = _pending(folder)
     for name, (table, origin) in tables.items():
         texts[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g")
         texts[f"{name}.json"] = json.dumps(origin, indent=1) + "\n"
     if all((folder / name).is_file() and (folder / name).read_text("utf-8") == each for name, each in texts.items()):
-        return
+        return (folder / PENDING).unlink(missing_ok=True)
     with replacing(folder / PENDING) as partial:
         partial.write_text(json.dumps(texts), encoding="utf-8")
     for name, each in texts.items():

@@ -135,6 +135,7 @@ def run(asked: Study, job: Job, progress: str = "study") -> list[str]:
     NanoshapeError
         If the folder holds tables of another design or recipe.
     """
+    save_tables({}, job.folder)
     tables, origins = _read(asked, job)
     held = {part.name: each for part in asked.parts if (each := _held(asked, part, tables)) is not None}
     missing = [part for part in asked.parts if part.name not in held]
