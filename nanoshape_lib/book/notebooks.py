@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,8 @@ def _files(dotted: str) -> Iterator[Path]:
         return
     folder = _PACKAGE
     yield folder / "__init__.py"
+    if parts[1:] and parts[1] in (places := _public_places()):
+        parts[1:] = places[parts[1]].split(".")
     for part in parts[1:]:
         if (folder / part / "__init__.py").is_file():
             folder = folder / part
@@ -173,6 +176,14 @@ def _files(dotted: str) -> Iterator[Path]:
             if (folder / f"{part}.py").is_file():
                 yield folder / f"{part}.py"
             return
+
+
+@cache
+def _public_places() -> dict[str, str]:
+    """Module of each name that the package exports, below the package."""
+    stub = ast.parse((_PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = (node for node in stub.body if isinstance(node, ast.ImportFrom))
+    return {alias.name: node.module or "" for node in imports for alias in node.names}
 
 
 def recorded_fingerprint(executed: Path) -> str | None:

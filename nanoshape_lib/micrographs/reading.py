@@ -1,10 +1,11 @@
 """Micrographs from the files of microscopes: read in a process of their own, checked, in ångströms."""
 
+import contextlib
 import math
 import os
 import stat
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -93,14 +94,16 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Mic
     ------
     NanoshapeError
         If the file is missing, a folder, not readable, empty, damaged or cut short, of another format than its
-        ending says, too small (below 64 pixels) or too large (over 134 million pixels), in colour, complex, constant
-        or not finite, a diffraction pattern, a spectrum or 4D-STEM, or if its pixels are not square or their
-        size is outside 0.05 to 10 Å. The one sentence names the file.
+        ending says, if it refers to another file or has too many pages, groups or tags, is too small (below 64
+        pixels) or too large (over 134 million pixels), in colour, complex, constant or not finite, a diffraction
+        pattern, a spectrum or 4D-STEM, or if its pixels are not square or their size is outside 0.05 to 10 Å.
+        The one sentence names the file.
     """
     if pixel_size_A is not None:
         check_pixel_size(pixel_size_A)
-    text, name = _usable(path), display(path)
-    images, from_file_A, notes = READER.ask(text, name)
+    name = display(path)
+    with _opened(path) as file:
+        images, from_file_A, notes = READER.ask(file.fileno(), os.path.abspath(os.fsdecode(path)), name)
     _check_values(name, images)
     if pixel_size_A is not None:
         if from_file_A is not None and abs(from_file_A / pixel_size_A - 1) > DISAGREEMENT:
@@ -112,16 +115,20 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Mic
     return Micrograph(images, from_file_A, "metadata", name, notes)
 
 
-def _usable(path: str | os.PathLike[str]) -> str:
-    """The path as text, if a file with a known beginning is there."""
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file with a known beginning, opened; a pipe that nobody writes to keeps no one waiting."""
     name = display(path)
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise NanoshapeError(f"{name} is a folder, but must be a file of type {', '.join(FORMATS)}")
-        if not stat.S_ISREG(mode):
-            raise NanoshapeError(f"{name} is a device, socket or pipe, but must be a file")
-        check_start(path)
+        with contextlib.ExitStack() as kept:
+            opened = open(path, "rb", 0, opener=lambda at, flags: os.open(at, flags | os.O_NONBLOCK))  # noqa: SIM115
+            file = kept.enter_context(opened)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise NanoshapeError(f"{name} is a device, socket or pipe, but must be a file")
+            check_start(path, file.read(16))
+            kept.pop_all()
+            return file
+    except IsADirectoryError:
+        raise NanoshapeError(f"{name} is a folder, but must be a file of type {', '.join(FORMATS)}") from None
     except PermissionError:
         raise NanoshapeError(f"{name} cannot be opened: you have no permission to read it") from None
     except FileNotFoundError:
@@ -132,7 +139,6 @@ def _usable(path: str | os.PathLike[str]) -> str:
         raise
     except ValueError:
         raise NanoshapeError(f"{name} cannot be the name of a file") from None
-    return os.path.abspath(os.fsdecode(path))
 
 
 def _check_values(name: str, images: np.ndarray) -> None:

@@ -141,6 +141,9 @@ def test_source_files_follow_imports_but_not_their_users():
     names = {path.name for path in notebooks.source_files("from nanoshape_lib.particles.orientation import euler")}
     assert {"__init__.py", "orientation.py"} <= names
     assert not names & {"cli.py", "build.py", "training.py"}
+    assert notebooks.source_files("from nanoshape_lib import Shape, build") == notebooks.source_files(
+        "from nanoshape_lib.particles.shapes import Shape"
+    )
     through = {path.name for path in notebooks.source_files("import nanoshape_lib.book.build")}
     assert {"build.py", "notebooks.py", "paths.py", "errors.py"} <= through
 

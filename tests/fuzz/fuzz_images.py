@@ -52,8 +52,8 @@ def read_file(suffix: str, content: bytes) -> None:
     path = WORK / f"input{suffix}"
     path.write_bytes(content)
     try:
-        formats.check_start(path)
-        stack = formats.read(path)
+        formats.check_start(path, content[:16])
+        stack = formats.read(str(path), suffix, str(path))
         try:
             frames = list(stack.frames())
         except Exception as error:

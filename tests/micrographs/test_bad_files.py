@@ -1,13 +1,18 @@
 """Whatever a file holds, it loads, or one sentence that names it says why not; and memory stays bounded."""
 
+import contextlib
 import io
 import os
+import re
 import resource
+import shutil
 import stat
 import struct
+import threading
+import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -27,7 +32,7 @@ from microscope_files import (
 )
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs import reading, sandbox, stacks
+from nanoshape_lib.micrographs import formats, reading, sandbox, stacks
 
 SIZE = (64, 72)
 CUTS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999)
@@ -160,6 +165,10 @@ def _special() -> dict[str, tuple]:
                     {"size": 50_000, "name": "yx"[axis], "scale": 0.05, "offset": 0.0, "units": "nm", "navigate": False}
                 )
 
+    def linked_pipe(path: Path) -> None:
+        os.mkfifo(path.with_name("pipe"))
+        path.symlink_to("pipe")
+
     def tiff_bomb(path: Path) -> None:
         tile = zlib.compress(bytes(2000 * 2000))
         tiles = (tile for _ in range(25 * 25))
@@ -234,6 +243,7 @@ def _special() -> dict[str, tuple]:
         "folder.tif": (lambda path: path.mkdir(), "is a folder"),
         "pipe.tif": (lambda path: os.mkfifo(path), "is a device, socket or pipe"),
         "loop.tif": (lambda path: path.symlink_to(path), "cannot be opened"),
+        "linked.tif": (linked_pipe, "is a device, socket or pipe"),
         "a" * 300 + ".tif": (lambda path: None, "cannot be opened"),
         "null\0.tif": (lambda path: None, "cannot be the name of a file"),
     }
@@ -280,14 +290,30 @@ def test_a_file_without_permission(good, tmp_path):
     assert isinstance(sentence, str) and "you have no permission to read it" in sentence
 
 
-def _tree_peaks() -> Iterator[int]:
-    """Peak resident memory [bytes] of this process and of the one that reads."""
-    yield resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    process = sandbox.READER._process
-    assert process is not None
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            yield int(line.split()[1]) * 1024
+@contextlib.contextmanager
+def _peaks() -> Iterator[list[int]]:
+    """Peaks of resident memory [bytes] of this process and of those that read files meanwhile."""
+    found, done = [0], threading.Event()
+    sandbox.READER.start()
+    reader = sandbox.READER._process
+    assert reader is not None
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            for child in Path(f"/proc/{reader.pid}/task/{reader.pid}/children").read_text().split():
+                with contextlib.suppress(OSError):
+                    status = Path(f"/proc/{child}/status").read_text()
+                    found.extend(int(kB) * 1024 for kB in re.findall(r"VmHWM:\s+(\d+)", status))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watching.join()
+        assert len(found) > 1, "no reader was seen"
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def test_a_greedy_file_is_stopped_by_the_limit_on_memory(tmp_path, monkeypatch):
@@ -305,8 +331,9 @@ def test_a_greedy_file_is_stopped_by_the_limit_on_memory(tmp_path, monkeypatch):
             group.create_group(f"axis-{axis}").attrs.update(
                 {"size": 64, "name": "yx"[axis], "scale": 0.05, "offset": 0.0, "units": "nm", "navigate": False}
             )
-    assert isinstance(_outcome(path), str)
-    assert max(_tree_peaks()) < 2e9
+    with _peaks() as peaks:
+        assert isinstance(_outcome(path), str)
+    assert max(peaks) < 2e9
 
 
 def test_the_largest_image_stays_under_two_gigabytes(tmp_path):
@@ -316,9 +343,153 @@ def test_the_largest_image_stays_under_two_gigabytes(tmp_path):
     with open(path, "r+b") as file:
         file.seek(-8, os.SEEK_END)
         file.write(struct.pack("<d", 1.0))
-    found = _outcome(path)
+    with _peaks() as peaks:
+        found = _outcome(path)
     assert isinstance(found, reading.Micrograph) and found.images.shape == (1, side, side)
-    assert max(_tree_peaks()) < 2e9
+    assert 2**29 < max(peaks) < 2e9
+
+
+def _external(data: h5py.Dataset, other: Path) -> None:
+    group, name, pixels, kept = data.parent, data.name, data[...], dict(data.attrs)
+    other.write_bytes(pixels.tobytes())
+    del group[name]
+    group.create_dataset(name, pixels.shape, pixels.dtype, external=[(other, 0, h5py.h5f.UNLIMITED)])
+    group[name].attrs.update(kept)
+
+
+def _virtual(data: h5py.Dataset, other: Path) -> None:
+    shutil.copy(data.file.filename, other)
+    group, name, kept = data.parent, data.name, dict(data.attrs)
+    layout = h5py.VirtualLayout(data.shape, data.dtype)
+    layout[:] = h5py.VirtualSource(other, name, data.shape)
+    del group[name]
+    group.create_virtual_dataset(name, layout)
+    group[name].attrs.update(kept)
+
+
+def _linked(data: h5py.Dataset, other: Path) -> None:
+    shutil.copy(data.file.filename, other)
+    file, group = data.file, data.parent.name
+    del file[group]
+    file[group] = h5py.ExternalLink(other, group)
+
+
+def _linked_softly(data: h5py.Dataset, other: Path) -> None:
+    shutil.copy(data.file.filename, other)
+    file, group = data.file, data.parent.name
+    del file[group]
+    file["beside"] = h5py.ExternalLink(other, "/")
+    file[group] = h5py.SoftLink(f"/beside{group}")
+
+
+def _through(path: Path, way: Callable[[h5py.Dataset, Path], None], other: Path) -> None:
+    """Make the pixels of an HDF5 file those of another file, which is written from them."""
+    with h5py.File(path, "a") as file:
+        way(file.visititems(lambda name, found: found if name.lower().endswith("/data") else None), other)
+
+
+@pytest.mark.parametrize("way", [_external, _virtual, _linked, _linked_softly])
+@pytest.mark.parametrize("name", ["ncem.emd", "hyperspy.hspy", "velox.emd"])
+def test_an_hdf5_file_that_shows_the_bytes_of_another_is_refused(name, way, good, tmp_path):
+    path, other = Path(shutil.copy(good[name], tmp_path)), tmp_path / "secret"
+    _through(path, way, other)
+    assert f"refers to another file ({other})"[:100] in str(_outcome(path))
+
+
+def test_an_external_file_that_is_a_pipe_keeps_no_one_waiting(good, tmp_path):
+    path, other = Path(shutil.copy(good["ncem.emd"], tmp_path)), tmp_path / "pipe"
+    _through(path, _external, other)
+    other.unlink()
+    os.mkfifo(other)
+    started = time.monotonic()
+    assert "refers to another file" in str(_outcome(path))
+    assert time.monotonic() - started < 5
+
+
+def _ome(path: Path, frame: np.ndarray, own: str, files: dict[str, str]) -> None:
+    """An OME-TIFF file of one page that says in which files (UUID: name) the pages of its series are."""
+    blocks = "".join(
+        f'<TiffData FirstT="{number}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for number, (uuid, name) in enumerate(files.items())
+    )
+    rows, columns = frame.shape
+    text = (
+        f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{own}">'
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="{columns}"'
+        f' SizeY="{rows}" SizeC="1" SizeZ="1" SizeT="{len(files)}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+        f"{blocks}</Pixels></Image></OME>"
+    )
+    tifffile.imwrite(path, frame, photometric="minisblack", description=text, metadata=None)
+
+
+def test_a_tiff_file_that_names_another_is_refused_and_one_that_names_itself_is_not(tmp_path):
+    first, second = np.random.default_rng(0).poisson(90, (2, *SIZE)).astype(np.uint16)
+    both = {"urn:uuid:1": "a.ome.tif", "urn:uuid:2": "b.ome.tif"}
+    _ome(tmp_path / "a.ome.tif", first, "urn:uuid:1", both)
+    _ome(tmp_path / "b.ome.tif", second, "urn:uuid:2", both)
+    assert "refers to another file (b.ome.tif), but must hold its pixels itself" in str(
+        _outcome(tmp_path / "a.ome.tif")
+    )
+    _ome(tmp_path / "renamed.tif", first, "urn:uuid:1", {"urn:uuid:1": "a.ome.tif"})
+    found = _outcome(tmp_path / "renamed.tif")
+    assert isinstance(found, reading.Micrograph)
+    np.testing.assert_array_equal(found.images, first[None])
+
+
+def _many_pages(path: Path) -> None:
+    """A TIFF file of 300,000 pages, all of the same pixels."""
+    tags = (256, 64), (257, 64), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 64), (279, 4096)
+    page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    first, size = 8 + 4096, len(page) + 4
+    chain = b"".join(page + struct.pack("<I", first + number * size) for number in range(1, 300_000))
+    path.write_bytes(b"II*\0" + struct.pack("<I", first) + bytes(range(256)) * 16 + chain + page + bytes(4))
+
+
+def _circular_pages(path: Path) -> None:
+    """A TIFF file whose second page is followed by itself."""
+    _many_pages(path)
+    content = bytearray(path.read_bytes()[: 8 + 4096 + 228])
+    content[-4:] = struct.pack("<I", 8 + 4096 + 114)
+    path.write_bytes(content)
+
+
+def _with_groups(path: Path) -> None:
+    WRITERS["hyperspy.hspy"](path, np.random.default_rng(0).poisson(90, SIZE).astype(np.uint16), 0.5)
+    with h5py.File(path, "a") as file:
+        for number in range(30_000):
+            file.create_group(f"Experiments/more/original_metadata/{number}")
+
+
+def _deep(path: Path) -> None:
+    WRITERS["ncem.emd"](path, np.random.default_rng(0).poisson(90, SIZE).astype(np.uint16), 0.5)
+    with h5py.File(path, "a") as file:
+        group: h5py.Group = file
+        for _ in range(2000):
+            group = group.create_group("a")
+
+
+def _wordy(path: Path) -> None:
+    frame = np.random.default_rng(0).poisson(90, SIZE).astype(np.uint16)
+    extra = [(65000, "B", formats.MAXIMUM_METADATA_BYTES, bytes(formats.MAXIMUM_METADATA_BYTES), True)]
+    tifffile.imwrite(path, frame, photometric="minisblack", extratags=extra)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "reason"),
+    [
+        ("pages.tif", _many_pages, "more than 4096 pages"),
+        ("circle.tif", _circular_pages, "more than 4096 pages"),
+        ("wordy.tif", _wordy, "tags of more than 64 MiB"),
+        ("groups.hspy", _with_groups, "more than 20000 groups, data sets and attributes"),
+        ("deep.emd", _deep, "over 32 groups inside each other"),
+    ],
+)
+def test_a_file_of_too_many_parts_is_refused_at_once(name, write, reason, good, tmp_path):
+    write(tmp_path / name)
+    _outcome(good["numpy.npy"])  # so that the process runs
+    started = time.monotonic()
+    assert reason in str(_outcome(tmp_path / name))
+    assert time.monotonic() - started < 2
 
 
 def test_at_least_two_hundred_files_were_tried():

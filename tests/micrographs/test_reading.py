@@ -137,21 +137,32 @@ def test_the_first_image_of_several_data_sets(tmp_path):
     assert found.notes == (f"{tmp_path / 'a.hspy'} holds 3 data sets, of which number 2 was read",)
 
 
-def test_one_process_serves_many_files_and_is_replaced_after_a_failure(tmp_path, monkeypatch):
+def test_one_process_serves_many_files_and_is_replaced_when_it_is_gone(tmp_path):
     np.save(tmp_path / "a.npy", _counts((70, 90)))
     sandbox.READER.close()
     reading.load(tmp_path / "a.npy")
     first = sandbox.READER._process
     reading.load(tmp_path / "a.npy")
     assert sandbox.READER._process is first
-    monkeypatch.setattr(sandbox, "FILES_PER_PROCESS", 2)
+    first.kill()
+    first.wait()
     reading.load(tmp_path / "a.npy")
-    second = sandbox.READER._process
-    assert second is not first and first.poll() is not None
-    second.kill()
-    second.wait()
-    reading.load(tmp_path / "a.npy")
-    assert sandbox.READER._process is not second
+    assert sandbox.READER._process is not first
+
+
+def test_the_file_that_was_checked_is_the_one_that_is_read(tmp_path, monkeypatch):
+    written, other = _counts((70, 90)), _counts((80, 80))
+    np.save(tmp_path / "a.npy", written)
+    np.save(tmp_path / "b.npy", other)
+    ask = sandbox.READER.ask
+
+    def swap_and_ask(*arguments):
+        os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
+        return ask(*arguments)
+
+    monkeypatch.setattr(sandbox.READER, "ask", swap_and_ask)
+    np.testing.assert_array_equal(reading.load(tmp_path / "a.npy").images[0], written)
+    assert np.load(tmp_path / "a.npy").shape == other.shape
 
 
 def test_a_reader_that_hangs_is_stopped(tmp_path, monkeypatch):
