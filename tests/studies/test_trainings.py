@@ -9,7 +9,7 @@ from pandas.testing import assert_frame_equal
 
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.images import load_examples
-from nanoshape_lib.networks.models import load_weights
+from nanoshape_lib.networks.models import load_weights, low_precision
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.studies import runner, trainings
 from nanoshape_lib.studies.profiles import FreshTraining, load_profile
@@ -86,7 +86,8 @@ def test_the_best_network_is_shipped_with_what_it_says_of_every_test_image(profi
     model, card = load_weights(tmp_path / "weights/cnn6.safetensors")
     images = trainings.image_set(profile, trainings.prepared_store(profile), "test")
     logits = predict(model, images.images)
-    assert outputs[trainings.LOGITS].to_numpy() == pytest.approx(logits, abs=1e-3)
+    # In bfloat16 the layout of the weights matters, too.
+    assert outputs[trainings.LOGITS].to_numpy() == pytest.approx(logits, abs=0.02 if low_precision("cpu") else 1e-3)
     known = ["group", "label", "size_A", "defocus_A", "beam_z"]
     assert_frame_equal(outputs[known], images.table[known], check_dtype=False, rtol=1e-5)
     assert list(table["images"]) == [1, 2] and card["temperature"] == pytest.approx(table["temperature"][0], rel=1e-5)
