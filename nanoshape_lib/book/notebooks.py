@@ -7,8 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from functools import cache
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.style import FILES
-from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT, replacing
+from nanoshape_lib.paths import MANIFEST, NOTEBOOKS, PROFILES, ROOT, file_sha256, replacing
 
 _EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
@@ -82,13 +81,6 @@ def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
     }
 
 
-def check_profile(profile: str) -> None:
-    """Raise a NanoshapeError that lists the profiles there are, unless `profile` is one of them."""
-    known = sorted(path.stem for path in PROFILES.glob("*.yml"))
-    if profile not in known:
-        raise NanoshapeError(f"profile is {profile!r}, but must be one of: {', '.join(known)}")
-
-
 def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
     """Hash of all that the outputs of a notebook depend on.
 
@@ -100,90 +92,19 @@ def fingerprint(source: Path, parameters: dict[str, Any]) -> str:
     files = [source, *source_files(code), MANIFEST, LOCK]
     if "profile" in parameters:
         files.append(PROFILES / f"{parameters['profile']}.yml")
-    return files_hash((file for file in files if file.is_file()), json.dumps(parameters, sort_keys=True))
+    digests = [f"{file.name} {file_sha256(file)}" for file in files if file.is_file()]
+    return hashlib.sha256(json.dumps([digests, parameters], sort_keys=True).encode()).hexdigest()
 
 
 def source_files(code: str) -> list[Path]:
-    """Files of this package that a piece of Python code imports, directly or through other modules.
-
-    Parameters
-    ----------
-    code
-        Python source, for example the joined code cells of a notebook.
-
-    Returns
-    -------
-    list of Path
-        Modules, the ``__init__`` of every package on the way, and files that are not Python (a style
-        sheet, say) beside them; sorted.
-    """
-    found: set[Path] = set()
-    waiting = list(_imported(code, package=""))
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        package = ".".join(path.parent.relative_to(_PACKAGE.parent).parts)
-        waiting += _imported(path.read_text(encoding="utf-8"), package)
-    beside = {
-        file
-        for folder in {path.parent for path in found}
-        for file in folder.iterdir()
-        if file.is_file() and file.suffix not in {".py", ".pyc"}
-    }
-    return sorted(found | beside)
-
-
-def files_hash(files: Iterable[Path], *words: str) -> str:
-    """SHA-256 over the content of files, in the order given, and over further words."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    for word in words:
-        digest.update(f"\0{word}".encode())
-    return digest.hexdigest()
-
-
-def _imported(code: str, package: str) -> Iterator[Path]:
-    """Files of this package named by the import statements of one source; `package` resolves dots."""
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _files(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield from _files(f"{base}.{alias.name}")
-
-
-def _files(dotted: str) -> Iterator[Path]:
-    """Package files and the module that a dotted name passes through; names inside a module end the walk."""
-    parts = dotted.split(".")
-    if parts[0] != _PACKAGE.name:
-        return
-    folder = _PACKAGE
-    yield folder / "__init__.py"
-    if parts[1:] and parts[1] in (places := _public_places()):
-        parts[1:] = places[parts[1]].split(".")
-    for part in parts[1:]:
-        if (folder / part / "__init__.py").is_file():
-            folder = folder / part
-            yield folder / "__init__.py"
-        else:
-            if (folder / f"{part}.py").is_file():
-                yield folder / f"{part}.py"
-            return
-
-
-@cache
-def _public_places() -> dict[str, str]:
-    """Module of each name that the package exports, below the package."""
+    """Modules of this package that Python code imports, directly or through other modules, and the style sheets."""
     stub = ast.parse((_PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
-    imports = (node for node in stub.body if isinstance(node, ast.ImportFrom))
-    return {alias.name: node.module or "" for node in imports for alias in node.names}
+    exports = {name.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    lazy = [f"import nanoshape_lib.{module}" for name, module in exports.items() if re.search(rf"\b{name}\b", code)]
+    finder = ModuleFinder(path=[str(_PACKAGE.parent)])
+    finder.scan_code(compile("\n".join([code, *lazy]), "notebook", "exec"), finder.add_module("notebook"))
+    files = {Path(getattr(module, "__file__", None) or "") for module in finder.modules.values()}
+    return sorted([*(file for file in files if _PACKAGE in file.parents), *_PACKAGE.rglob("*.mplstyle")])
 
 
 def recorded_fingerprint(executed: Path) -> str | None:

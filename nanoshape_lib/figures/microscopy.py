@@ -23,9 +23,11 @@ GENERAL, ZONE_AXIS, THIRD = "#4b2991", "#c0392b", "#00796b"
 SLICE_MARKERS = {4.0: "s", 3.0: "^", 2.0: "o", 1.0: "D", 0.5: "v"}
 
 
-def show_image(ax: Axes, image: np.ndarray, low: float | None = None, high: float | None = None) -> None:
+def show_image(
+    ax: Axes, image: np.ndarray, low: float | None = None, high: float | None = None, interpolation: str = "nearest"
+) -> None:
     """A square field ``image[x, y]`` in grey, x to the right and y upwards, without axes."""
-    ax.imshow(image.T, origin="lower", cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    ax.imshow(image.T, origin="lower", cmap="gray", vmin=low, vmax=high, interpolation=interpolation)
     ax.set_axis_off()
 
 
@@ -76,16 +78,25 @@ def scene_from_the_side(scene: Scene) -> Figure:
 def exit_wave_views(wave: np.ndarray) -> Figure:
     """Amplitude and phase [rad] of an exit wave ``wave[x, y]``."""
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
-    for ax, values, colours, title in (
-        (axes[0], np.abs(wave), "gray", "amplitude"),
-        (axes[1], np.angle(wave), "magma", "phase (rad)"),
-    ):
-        picture = ax.imshow(values.T, origin="lower", cmap=colours)
-        fig.colorbar(picture, ax=ax, shrink=0.85)
+    draw_wave(axes, wave)
+    return fig
+
+
+def wave_maps(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitude of an exit wave, and its phase [rad] relative to that of its mean."""
+    return np.abs(wave), np.angle(wave * np.exp(-1j * np.angle(wave.mean())))
+
+
+def draw_wave(axes: Sequence[Axes], wave: np.ndarray) -> None:
+    """Amplitude and phase of an exit wave ``wave[x, y]`` in two panels."""
+    looks = (("gray", "amplitude"), ("magma", "phase (rad)"))
+    for ax, values, (colours, title) in zip(axes, wave_maps(wave), looks, strict=True):
+        low, high = np.quantile(values, [0.002, 0.998])
+        drawn = ax.imshow(values.T, origin="lower", cmap=colours, vmin=low, vmax=high, interpolation="antialiased")
+        ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
         ax.set_title(title)
         ax.set_axis_off()
         scale_bar(ax, len(wave))
-    return fig
 
 
 @styled

@@ -60,6 +60,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
+def signed(value: float) -> str:
+    """A whole number with its sign, if it has one, and a proper minus: ``"−130"``."""
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
+
+
 def stamp(fig: Figure, text: str) -> None:
     """Write a small line under a figure, such as the profile that made it.
 

@@ -1,6 +1,5 @@
 """What was found in a microscope's files, as a table and as a page that needs nothing beside it."""
 
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -8,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 
 from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.figures.html import picture
 from nanoshape_lib.figures.micrographs import overview
 from nanoshape_lib.micrographs.analysis import Analysis, Explanation, predictions
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.trust.classifier import CLASSES
-from nanoshape_lib.widgets.live import embedded, enlarged, picture
 
 TABLE, PAGE = "predictions.csv", "index.html"
-PICTURE_PIXELS = 160
+FIGURE_PIXELS, PICTURE_PIXELS = 820, 160
 PAGE_STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 72rem; margin: auto; padding: 1rem; }
@@ -84,7 +82,8 @@ def section(analysis: Analysis) -> str:
     words = f"{len(table)} particles, pixels of {micrograph.pixel_size_A:.4g} Å (from the {micrograph.source})"
     notes = "".join(f'<p class="note">Note: {escape(note)}.</p>' for note in micrograph.notes)
     figure = overview(micrograph.images[0], micrograph.pixel_size_A, analysis.boxes, table, name)
-    parts = [f"<h2>{escape(name)}</h2><p>{words}</p>{notes}", _figure(figure, f"{name} with {words}")]
+    shown = picture(figure, f"{name} with {words}", FIGURE_PIXELS)
+    parts = [f"<h2>{escape(name)}</h2><p>{words}</p>{notes}<figure>{shown}</figure>"]
     if len(table):
         best = ["best match"] if why.matches else []
         seen = ["", "in the image", "saliency", "most similar simulation", "second most similar"]
@@ -105,18 +104,23 @@ def _row(row: dict, image: np.ndarray, why: Explanation, place: int) -> str:
     share = 0.55 * weights[..., None]
     laid = ((1 - share) * grey[..., None] + share * heat).astype(np.uint8)
     number, shape = row["particle"], escape(row["predicted"])
-    cells = [_picture(grey, f"particle {number}"), _picture(laid, f"where particle {number} speaks for a {shape}")]
+    cells = [
+        picture(grey, f"particle {number}", PICTURE_PIXELS),
+        picture(laid, f"where particle {number} speaks for a {shape}", PICTURE_PIXELS),
+    ]
     cells += [
-        _picture(
+        picture(
             _grey(each.image),
             f"simulated {shape} that is like particle {number} to the network",
+            PICTURE_PIXELS,
             f"similarity {each.similarity:.2f}, {each.size_A:.0f} Å, defocus {each.defocus_A:.0f} Å",
         )
         for each in why.similar[place]
     ]
     for match in why.matches[place : place + 1]:
         below = f"correlation {match.ncc:.2f}, {match.size_A:.0f} Å, defocus {match.defocus_A:.0f} Å"
-        cells.append(_picture(_grey(match.image), f"simulated {shape} that fits particle {number} best", below))
+        alt = f"simulated {shape} that fits particle {number} best"
+        cells.append(picture(_grey(match.image), alt, PICTURE_PIXELS, below))
     if row["known"]:
         answer = f"<strong>{shape}</strong><br>set: {escape(row['set'])}"
     else:
@@ -132,16 +136,6 @@ def _row(row: dict, image: np.ndarray, why: Explanation, place: int) -> str:
 def _grey(image: np.ndarray) -> np.ndarray:
     """Grey levels of a standardised image."""
     return np.clip(127.5 + 51 * image, 0, 255).astype(np.uint8)
-
-
-def _picture(pixels: np.ndarray, alt: str, below: str = "") -> str:
-    return picture(enlarged(pixels, 2 * len(pixels)), alt, PICTURE_PIXELS, below)
-
-
-def _figure(figure: Figure, alt: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return f"<figure>{embedded(buffer.getvalue(), alt, 820)}</figure>"
 
 
 def summary(table: pd.DataFrame) -> str:

@@ -4,207 +4,161 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from torch import Tensor
 
-from nanoshape_lib.figures.style import SHAPE_COLORS
-from nanoshape_lib.networks.evaluation import BEAM, PROBABILITIES
+from nanoshape_lib.datasets.design import Split
+from nanoshape_lib.datasets.store import Store
+from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.figures.html import picture
+from nanoshape_lib.figures.images import SHORT, image_gallery
+from nanoshape_lib.figures.microscopy import focal_series as draw_series
+from nanoshape_lib.figures.orientations import sector, sector_places
+from nanoshape_lib.figures.style import SHAPE_COLORS, signed
+from nanoshape_lib.networks.evaluation import BEAM, PROBABILITIES, confusion_counts
+from nanoshape_lib.particles.orientation import reduce
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.widgets import live
-from nanoshape_lib.widgets.browsing import BrowserModel, Cell, ConfusionModel, sector_points
-from nanoshape_lib.widgets.drawing import SHORT, signed
-from nanoshape_lib.widgets.parts import MATRIX, OURS, POINTS, shared, style, wrapping
+from nanoshape_lib.simulation.imaging import focal_series
+from nanoshape_lib.widgets.explorer import ACTIVE, one_thread, panel, row
 
-PICTURES_SHOWN = 24
-CROWD = 40
-ACTIVE = "mod-active"
+PICTURES_SHOWN = 18
+SECTOR_PIXELS, WIDE_PIXELS = 384, 720
 
 
 class DatasetBrowser(ipywidgets.VBox):
-    """Shape, size and a point on the sphere of beam directions; the whole focal series of the wave that lies there.
+    """Shape, size and a point on the sphere of beam directions; the whole focal series of the wave that lies there."""
 
-    Every point is a button: it takes a click, and the keyboard reaches it.
-
-    Parameters
-    ----------
-    model
-        The waves to browse.
-    """
-
-    def __init__(self, model: BrowserModel):
-        self.model = model
-        labels = sorted(int(label) for label in model.table["label"].unique())
-        narrow = {"style": {"description_width": "4em"}, "layout": ipywidgets.Layout(width="18em")}
-        self.shape = ipywidgets.Dropdown(
-            options=[(Shape(label).title, Shape(label)) for label in labels], description="shape", **narrow
-        )
-        self.size = ipywidgets.Dropdown(description="size [Å]", **narrow)
+    def __init__(self, store: Store, split: Split = "test"):
+        if store.missing_chunks(split):
+            raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing")
+        self.store, self.split, self.table = store, split, store.table(split)
+        shapes = [(shape.title, shape) for shape in Shape if shape in set(self.table["label"])]
+        self.shape = ipywidgets.Dropdown(options=shapes, description="shape")
+        self.size = ipywidgets.Dropdown(description="size [Å]")
         self.points: dict[int, ipywidgets.Button] = {}
-        self.sphere = ipywidgets.Box(layout=ipywidgets.Layout(width="100%", max_width="26em"))
-        self.sphere.add_class(POINTS)
-        self.caption, self.series_view = ipywidgets.HTML(), ipywidgets.HTML(layout=shared("24em", grow=2))
-        left = ipywidgets.VBox([self.shape, self.size, self.sphere, self.caption], layout=shared("19em"))
-        super().__init__([style(), ipywidgets.HBox([left, self.series_view], layout=wrapping())])
-        self.add_class(OURS)
-        self.shape.observe(self._new_shape, "value")
+        self.sphere = ipywidgets.Box(layout={"width": f"{SECTOR_PIXELS}px", "max_width": "100%"})
+        self.sphere.add_class("nanoshape-points")
+        self.caption, self.series_view = ipywidgets.HTML(), ipywidgets.HTML()
+        left = ipywidgets.VBox([self.shape, self.size, self.sphere, self.caption])
+        super().__init__(panel(row(left, self.series_view, width="24em")))
         self.size.observe(self._new_size, "value")
+        self.shape.observe(self._new_shape, "value")
         self._new_shape()
 
     def _new_shape(self, _: Any = None) -> None:
-        sizes = self.model.sizes(self.shape.value)
-        # The size nearest to the one before stays.
-        before = self.size.value or sizes[0]
-        self.size.unobserve(self._new_size, "value")
-        self.size.options = [(f"{size:g}", size) for size in sizes]
-        self.size.value = min(sizes, key=lambda size: abs(size - before))
-        self.size.observe(self._new_size, "value")
-        self._new_size()
+        """Offer the sizes of the shape, and choose the one nearest to that before."""
+        sizes = sorted(self.table["size_A"][self.table["label"] == self.shape.value].round(1).unique().tolist())
+        before, self.size.value = self.size.value or sizes[0], None
+        self.size.options = sizes
+        self.size.value = min(sizes, key=lambda size_A: abs(size_A - before))
 
     def _new_size(self, _: Any = None) -> None:
         """Put a button for every wave on the sector, and choose the first."""
-        shape = self.shape.value
-        rows = self.model.waves(shape, self.size.value)
-        places = 100 * live.sector_place(rows[["u", "v"]].to_numpy(), shape)
+        shape, size_A = self.shape.value, self.size.value
+        if size_A is None:
+            return
+        rows = self.table[(self.table["label"] == shape) & (self.table["size_A"].round(1) == size_A)]
+        alt = f"Beam directions of {len(rows)} waves of the {shape.title}, reduced by symmetry"
+        drawing = ipywidgets.HTML(picture(sector(shape, np.zeros((0, 3))), alt, SECTOR_PIXELS), layout={"margin": "0"})
+        places = sector_places(shape, reduce(rows[BEAM].to_numpy(float), shape))
+        self.points = {}
+        for group, (across, down) in zip(rows["group"].tolist(), places, strict=True):
+            where = {"left": f"{across:.2%}", "top": f"{down:.2%}", "width": "12px", "height": "12px"}
+            point = ipywidgets.Button(description=f"wave {group}", tooltip=f"wave {group}", layout=where)
+            point.style.button_color = SHAPE_COLORS[shape]
+            point.on_click(lambda _, group=group: self.choose(group))
+            self.points[group] = point
         for old in self.sphere.children:
             old.close()
-        self.points = {}
-        diameter = "16px" if len(rows) <= CROWD else "10px"
-        for group, (across, down) in zip(rows["group"].tolist(), places.tolist(), strict=True):
-            point = ipywidgets.Button(
-                description=f"wave {group}",
-                tooltip=f"wave {group}",
-                layout=ipywidgets.Layout(left=f"{across:.2f}%", top=f"{down:.2f}%", width=diameter, height=diameter),
-                style={"button_color": SHAPE_COLORS[shape]},
-            )
-            point.on_click(self._clicked)
-            self.points[group] = point
-        alt = f"Beam directions of {len(rows)} waves of the {shape.title}, reduced by symmetry"
-        drawing = ipywidgets.HTML(
-            live.sector(shape, np.zeros((0, 2)), alt), layout=ipywidgets.Layout(width="100%", margin="0")
-        )
         self.sphere.children = [drawing, *self.points.values()]
         self.choose(int(rows["group"].iloc[0]))
 
-    def _clicked(self, button: ipywidgets.Button) -> None:
-        self.choose(next(group for group, point in self.points.items() if point is button))
-
+    @one_thread
     def choose(self, group: int) -> None:
         """Show the focal series of a wave of the chosen shape and size, and mark its point."""
         for other, point in self.points.items():
             (point.add_class if other == group else point.remove_class)(ACTIVE)
-        row = self.model.table.loc[group].to_dict()
-        title = Shape(int(row["label"])).title
-        beam = ", ".join(f"{value:.2f}".replace("-", "−") for value in (row[name] for name in BEAM))
+        found, design = self.table.loc[group].to_dict(), self.store.design
+        title, beam = Shape(int(found["label"])).title, ", ".join(f"{found[name]:.2f}" for name in BEAM)
         self.caption.value = (
-            f"Wave {group} of the {self.model.split} split: {title} of {row['atoms']} atoms, {row['size_A']:.1f} Å, on"
-            f" carbon block {row['block']}; beam along ({beam}) of the particle. Click another point; it answers only"
-            " while a kernel is running."
+            f"Wave {group} of the {self.split} split: {title} of {found['atoms']} atoms, {found['size_A']:.1f} Å, on"
+            f" carbon block {found['block']}; beam along ({beam}). Click a point; it answers while a kernel is running."
         )
-        defoci = [f"{signed(defocus_A)} Å" for defocus_A in self.model.store.design.defoci_A]
-        alts = [f"{title}, wave {group}, at defocus {defocus}" for defocus in defoci]
-        self.series_view.value = live.strip(self.model.series(group), defoci, alts)
+        wave = self.store.waves(self.split, group, group + 1)[0]
+        images = focal_series(wave, np.array(design.defoci_A), design.microscope, design.camera, design.seed + group)
+        alt = f"{title}, wave {group}, at {', '.join(f'{signed(defocus_A)} Å' for defocus_A in design.defoci_A)}"
+        self.series_view.value = picture(draw_series(images, design.defoci_A, f"wave {group}"), alt, WIDE_PIXELS)
 
 
 class ConfusionExplorer(ipywidgets.VBox):
     """A confusion matrix of buttons; each shows its images, where they lie on the sphere, and the second choice.
 
-    Parameters
-    ----------
-    model
-        The matrix; by default that of the network that is shipped.
+    ``rows`` says to which row of a `predictions_table`, with beams, each of the standardised images (N, n, n) belongs.
     """
 
-    def __init__(self, model: ConfusionModel | None = None):
-        self.model = model = model or ConfusionModel.shipped()
-        shares = model.counts / np.maximum(model.counts.sum(axis=1, keepdims=True), 1)
-        self.cells: dict[tuple[Shape, Shape], ipywidgets.Button] = {}
-        children: list[ipywidgets.Widget] = [ipywidgets.HTML("true \\ answer")]
-        children += [ipywidgets.HTML(f"<b>{SHORT[shape]}</b>") for shape in Shape]
-        for expected in Shape:
-            children.append(ipywidgets.HTML(f"<b>{expected.title}</b>"))
-            for predicted in Shape:
-                children.append(self._button(expected, predicted, shares[expected, predicted]))
-        grid = ipywidgets.GridBox(
-            children,
-            layout=ipywidgets.Layout(
-                grid_template_columns="minmax(4.5em, auto) repeat(5, minmax(3em, 1fr))",
-                grid_gap="2px",
-                align_items="center",
-                width="100%",
-                max_width="44em",
-                overflow="auto",
-            ),
-        )
-        self.words = ipywidgets.HTML(layout=ipywidgets.Layout(flex="1 1 16em", max_width="36em"))
-        self.sphere = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%", max_width="24em"))
-        self.pictures = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
-        where = ipywidgets.HBox([self.words, self.sphere], layout=wrapping())
-        grid.add_class(MATRIX)
-        names = ", ".join(f"{SHORT[shape]} {shape.title}" for shape in Shape if SHORT[shape] != shape.title)
-        say = ipywidgets.HTML(f"Click a number ({names}). The pictures answer only while a kernel is running.")
-        super().__init__([style(), grid, say, where, self.pictures])
-        self.add_class(OURS)
-        self.choose(*self._first())
+    def __init__(self, predictions: pd.DataFrame, images: Tensor, rows: np.ndarray):
+        self.predictions, self.images = predictions.reset_index(drop=True), images
+        self.places = pd.Series(range(len(images)), index=rows)
+        counts = confusion_counts(self.predictions)["images"].to_numpy().reshape(len(Shape), len(Shape))
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        self.cells = {(i, j): self._button(i, j, counts[i, j], shares[i, j]) for i in Shape for j in Shape}
+        words = ["true \\ answer", *(f"<b>{shape.title}</b>" for shape in Shape)]
+        children: list[ipywidgets.Widget] = [ipywidgets.HTML(word) for word in words]
+        for shape in Shape:
+            children += [ipywidgets.HTML(f"<b>{shape.title}</b>"), *(self.cells[shape, other] for other in Shape)]
+        columns = {"grid_template_columns": "auto repeat(5, minmax(4em, 1fr))", "max_width": "48em", "overflow": "auto"}
+        self.words, self.sphere, self.pictures = (ipywidgets.HTML() for _ in range(3))
+        grid = ipywidgets.GridBox(children, layout={"grid_gap": "2px", "align_items": "center", **columns})
+        super().__init__(panel(grid, row(self.words, self.sphere, width="16em"), self.pictures))
+        self.choose(*max((pair for pair in self.cells if pair[0] != pair[1]), key=lambda pair: counts[pair]))
 
-    def _button(self, expected: Shape, predicted: Shape, share: float) -> ipywidgets.Button:
+    def _button(self, expected: Shape, predicted: Shape, count: int, share: float) -> ipywidgets.Button:
         """One cell: the number of its images, on a colour for its share of the row."""
-        count = int(self.model.counts[expected, predicted])
         depth = np.sqrt(share)  # a share of one in a thousand is still seen
-        red, green, blue = (round(255 + depth * (value - 255)) for value in (8, 69, 148))
-        button = ipywidgets.Button(
-            description=str(count),
-            tooltip=f"{expected.title} called {predicted.title}: {share:.2%}",
-            layout=ipywidgets.Layout(width="auto", margin="0", padding="0"),
-            style={"button_color": f"rgb({red}, {green}, {blue})", "text_color": "white" if depth > 0.55 else "black"},
-        )
-        self.cells[expected, predicted] = button
-        button.on_click(self._clicked)
+        tip = f"{expected.title} called {predicted.title}: {share:.2%}"
+        button = ipywidgets.Button(description=str(count), tooltip=tip, layout={"width": "auto", "margin": "3px"})
+        button.style.button_color = "rgb({}, {}, {})".format(*colormaps["Blues"](depth, bytes=True))
+        button.style.text_color = "white" if depth > 0.55 else "black"
+        button.on_click(lambda _: self.choose(expected, predicted))
         return button
-
-    def _first(self) -> tuple[Shape, Shape]:
-        """The most frequent mistake."""
-        wrong = self.model.counts * (1 - np.eye(len(Shape), dtype=int))
-        expected, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-        return Shape(int(expected)), Shape(int(predicted))
-
-    def _clicked(self, button: ipywidgets.Button) -> None:
-        self.choose(*next(pair for pair, cell in self.cells.items() if cell is button))
 
     def choose(self, expected: Shape, predicted: Shape) -> None:
         """Show what is behind one cell, and mark it."""
         for pair, button in self.cells.items():
-            button.layout.border = "3px solid #111" if pair == (expected, predicted) else "3px solid transparent"
-        cell = self.model.cell(expected, predicted)
-        self.words.value = _cell_words(cell)
-        alt = f"{len(cell.waves)} beam directions of the {expected.title}, reduced by symmetry"
-        points = sector_points(cell.waves, expected)
-        self.sphere.value = live.sector(expected, points, alt, cell.waves["share"].tolist())
+            (button.add_class if pair == (expected, predicted) else button.remove_class)(ACTIVE)
+        of_shape = self.predictions[self.predictions["label"] == expected]
+        cell = of_shape[of_shape["predicted"] == predicted]
+        if cell.empty:
+            self.words.value = f"No image of the {expected.title} is called {predicted.title}."
+            self.sphere.value = self.pictures.value = ""
+            return
+        waves = cell.groupby("group")[BEAM].first()
+        shares = cell.groupby("group").size() / of_shape.groupby("group").size().reindex(waves.index)
+        seconds = np.bincount(cell["second"], minlength=len(Shape))
+        second = ", ".join(f"{s.title} {n} ({n / len(cell):.0%})" for s, n in zip(Shape, seconds, strict=True) if n)
+        called = "called rightly" if expected == predicted else f"called {predicted.title}"
+        self.words.value = (
+            f"<b>{expected.title} {called}</b>: {len(cell):,} images, {len(cell) / len(of_shape):.2%} of its images,"
+            f" from {len(waves):,} exit waves. Second choice: {second}. Each point is the beam direction of a wave, the"
+            " larger, the more of its images are in this cell. Click a number; it answers while a kernel is running."
+        )
+        figure = sector(expected, reduce(waves[BEAM].to_numpy(float), expected), shares.to_numpy())
+        alt = f"{len(waves)} beam directions of the {expected.title}, reduced by symmetry"
+        self.sphere.value = picture(figure, alt, SECTOR_PIXELS)
         self.pictures.value = self._pictures(cell)
 
-    def _pictures(self, cell: Cell) -> str:
-        """The images of a cell that there are pictures of, each with its first and second choice."""
-        if cell.rows.empty:
-            return ""
-        if not cell.pictured:
+    def _pictures(self, cell: pd.DataFrame) -> str:
+        """The images of a cell that there are pictures of, each with its size, defocus, and first and second choice."""
+        shown = cell[cell.index.isin(self.places.index)].iloc[:PICTURES_SHOWN]
+        if shown.empty:
             return "None of these images is among the pictures that are here."
-        shown, labels, alts = cell.pictured[:PICTURES_SHOWN], [], []
-        for _, row in shown:
-            found = cell.rows.loc[row].to_dict()
-            first, second = Shape(int(found["predicted"])), Shape(int(found["second"]))
-            sure, less = found[PROBABILITIES[first]], found[PROBABILITIES[second]]
-            where = f"{found['size_A']:.0f} Å, {signed(found['defocus_A'])} Å"
-            labels.append(f"{where}<br>{SHORT[first]} {sure:.0%}, {SHORT[second]} {less:.0%}")
-            alts.append(f"{cell.expected.title} of {found['size_A']:.0f} Å at defocus {signed(found['defocus_A'])} Å")
-        images = [self.model.images[position].float().numpy() for position, _ in shown]
-        note = f"{len(shown)} of the {len(cell.rows):,} images; below each size, defocus and the first two choices."
-        return f"<div>{note}</div>{live.strip(images, labels, alts)}"
-
-
-def _cell_words(cell: Cell) -> str:
-    """How many images are in a cell, of how many waves, and what their second choice is."""
-    if cell.rows.empty:
-        return f"No image of the {cell.expected.title} is called {cell.predicted.title}."
-    called = "called rightly" if cell.expected == cell.predicted else f"called {cell.predicted.title}"
-    return (
-        f"<b>{cell.expected.title} {called}</b>: {len(cell.rows):,} images, {cell.share:.2%} of its images, from"
-        f" {len(cell.waves):,} exit waves. Second choice: {live.shares(cell.second)}. Each point below is the beam"
-        " direction of a wave; the larger it is, the more of its images are in this cell."
-    )
+        words = [
+            f"{each['size_A']:.0f} Å, {signed(each['defocus_A'])} Å"
+            + "".join(f"\n{SHORT[Shape(i)]} {each[f'p{i}']:.0%}" for i in (each["predicted"], each["second"]))
+            for each in shown.to_dict("records")
+        ]
+        images = self.images[self.places[shown.index].tolist()].float().numpy()
+        note = f"{len(shown)} of {len(cell):,} images"
+        figure = image_gallery(images, shown[PROBABILITIES].to_numpy(), shown["label"].tolist(), words, note)
+        return picture(figure, f"{note}: {'; '.join(words)}".replace("\n", ", "), WIDE_PIXELS)

@@ -1,250 +1,296 @@
 """Widgets: a live explorer for a notebook, and a focal series that moves without a kernel."""
 
-import io
-import time
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from html import escape
+from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
-from matplotlib.figure import Figure
+import torch
+from ase import Atoms
+from IPython.display import Javascript
+from scipy.signal import resample
+from scipy.special import softmax
+from threadpoolctl import ThreadpoolController
+from torch import nn
 
+from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.figures import explorer as draw
+from nanoshape_lib.figures.html import picture
+from nanoshape_lib.figures.style import signed
+from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
+from nanoshape_lib.networks.training import predict
+from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.widgets import drawing as draw
-from nanoshape_lib.widgets import live
-from nanoshape_lib.widgets.explorer_model import (
-    IMAGING_NAMES,
-    PARTICLE_NAMES,
-    Classifier,
-    ExplorerModel,
-    Particle,
-    Simulated,
-    shipped_classifier,
-    turn_knobs,
-)
-from nanoshape_lib.widgets.knobs import FILM_LABEL, KNOBS, KnobError
-from nanoshape_lib.widgets.latest import Latest
-from nanoshape_lib.widgets.parts import LABEL_WIDTH, OURS, STALE, Control, number_control, shared, style, wrapping
+from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.paths import data_file
+from nanoshape_lib.simulation.exit_waves import exit_wave
+from nanoshape_lib.simulation.film import Placement, deposit
+from nanoshape_lib.simulation.imaging import focal_series, standardise
+from nanoshape_lib.simulation.optics import Microscope
+from nanoshape_lib.widgets.knobs import DEFAULTS, FILM_LABEL, KNOBS, WAVE_SETTINGS, checked, instrument, seen
 
-FRAME_PIXELS = 580
+STALE, ACTIVE = "nanoshape-stale", "nanoshape-active"
+WIDE_PIXELS, FRAME_PIXELS = 960, 580
+_STYLE = f"""<style>
+.{STALE} {{ opacity: 0.35; filter: grayscale(1); }}
+.{ACTIVE}, .noUi-handle:focus-visible {{ outline: 3px solid #111; outline-offset: 1px; z-index: 2; }}
+.nanoshape-points {{ position: relative; overflow: visible; }}
+.nanoshape-points > .jupyter-button {{ position: absolute; transform: translate(-50%, -50%); margin: 0; padding: 0;
+  border-radius: 50%; border: 1px solid #444; font-size: 0; }}
+</style>"""
+# A slider's handle has no name of its own for a screen reader; it takes the one that is written beside it.
+_NAMES = """(() => {
+  const name = () => document.querySelectorAll(".widget-slider .noUi-handle:not([aria-label])").forEach((handle) => {
+    const label = handle.closest(".widget-slider").querySelector(".widget-label")?.textContent.trim();
+    if (label) handle.setAttribute("aria-label", label);
+  });
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  name();
+})();"""
+# A single image is too little work to share: on a busy machine, waiting for other threads takes ten times longer.
+one_thread = ThreadpoolController().wrap(limits=1)
+
+
+def name_sliders() -> Javascript:
+    """A script that gives every slider of the page the name that stands beside it; show it once in a notebook."""
+    return Javascript(_NAMES)
+
+
+def panel(*children: ipywidgets.Widget) -> list[ipywidgets.Widget]:
+    """The style sheet that the widgets need, and widgets."""
+    return [ipywidgets.HTML(_STYLE, layout={"margin": "0", "height": "0"}), *children]
+
+
+def row(*children: ipywidgets.Widget, width: str = "auto") -> ipywidgets.HBox:
+    """Widgets side by side, each of at least this width, which go on in the next line where there is no room."""
+    for child in children:
+        child.layout.flex, child.layout.min_width = f"1 1 {width}", "0"
+    return ipywidgets.HBox(children, layout={"flex_flow": "row wrap", "width": "100%"})
+
+
+class Latest:
+    """Slow work in another thread, of which only the answer to the newest request is delivered.
+
+    ``deliver`` gets a request and its answer, or the exception that ``work`` raised: in the event loop that ran when
+    the request was made, or in the other thread if there was none.
+    """
+
+    def __init__(self, work: Callable[[Any], Any], deliver: Callable[[Any, Any], None]):
+        self._work, self._deliver, self._newest = work, deliver, object()
+        self.pool = ThreadPoolExecutor(1)
+
+    def ask(self, request: Any) -> None:
+        """Want this answer instead of any that was wanted before."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        self._newest = wanted = object()
+
+        def hand_over(answer: Any) -> None:
+            if wanted is self._newest:
+                self._deliver(request, answer)
+
+        def run() -> None:
+            if wanted is not self._newest:
+                return
+            try:
+                answer = self._work(request)
+            except Exception as error:
+                answer = error
+            loop.call_soon_threadsafe(hand_over, answer) if loop else hand_over(answer)
+
+        self.pool.submit(run)
+
+
+class Simulated(NamedTuple):
+    """A particle at rest, how it is turned, where the film ends below its middle [Å], and its exit wave."""
+
+    atoms: Atoms
+    rotation: np.ndarray
+    film_below_A: float | None
+    wave: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def particle_wave(
+    shape: Shape, film: bool, size_A: float, psi_deg: float, theta_deg: float, phi_deg: float, seed: int
+) -> Simulated:
+    """Exit wave, of fidelity fast, of a particle in the middle of the field; refused if it does not fit there."""
+    atoms, rotation = shapes.build(shape, size_A), orientation.euler(psi_deg, theta_deg, phi_deg)
+    turned = atoms.copy()
+    turned.positions = turned.positions @ rotation.T
+    try:
+        scene = deposit(shake(turned, np.random.default_rng(seed)), Placement(0) if film else None)
+    except NanoshapeError:
+        words = f"size is {size_A:g} Å, but the {shape.title}, turned like this, must fit the field of {FIELD_A:g} Å"
+        raise NanoshapeError(words) from None
+    return Simulated(atoms, rotation, scene.mid_plane_A if film else None, exit_wave(scene, Microscope(), "fast"))
+
+
+class ExplorerModel:
+    """One particle under one microscope, and what a network says of its images.
+
+    ``network`` is one and its card, by default those of six blocks that are shipped; ``seed`` that of the thermal
+    displacements and of the noise; settings are those of `nanoshape_lib.widgets.knobs.DEFAULTS`.
+    """
+
+    def __init__(self, network: tuple[nn.Module, dict] | None = None, seed: int = 0, **settings: Any):
+        shown: tuple[nn.Module, dict] = network or load_weights(data_file("weights/cnn6.safetensors"))
+        self.network, self.card = shown
+        self.seed, self.settings = seed, DEFAULTS
+        self.change(**settings)
+
+    def change(self, **settings: Any) -> None:
+        """Give some settings new values; all stay as they were if one is refused."""
+        wanted = self.settings | {name: checked(name, value) for name, value in settings.items()}
+        self.simulated = self.simulate(wanted)
+        self.settings = wanted
+
+    def simulate(self, settings: dict[str, Any]) -> Simulated:
+        """The exit wave of other settings, which does not change the model; any thread may call it."""
+        return particle_wave(**{name: settings[name] for name in WAVE_SETTINGS}, seed=self.seed)
+
+    @one_thread
+    def series(self, defoci_A: Sequence[float]) -> np.ndarray:
+        """Images (N, n, n) in units of the incident intensity at N defoci [Å]; n is 128 for pixels of 1.0 Å."""
+        return focal_series(self.simulated.wave, np.asarray(defoci_A), *instrument(self.settings), self.seed)
+
+    def image(self) -> np.ndarray:
+        """The image (n, n), indexed [x, y], in units of the incident intensity."""
+        return self.series([self.settings["defocus_A"]])[0]
+
+    @one_thread
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities (N, 5) of images (N, n, n), brought to pixels of 1.0 Å in Fourier space."""
+        for axis in (1, 2):
+            if images.shape[axis] != IMAGE_PIXELS:
+                images = resample(images, IMAGE_PIXELS, axis=axis)
+        logits = predict(self.network, standardise(torch.as_tensor(images)))
+        return softmax(logits / self.card["temperature"], axis=1)
+
+    def unlike_training(self) -> list[str]:
+        """Labels of the knobs that stand where the network has seen no images."""
+        found = [] if self.settings["film"] else ["carbon film"]
+        for name, (low, high) in seen(DatasetDesign.model_validate(self.card["profile"]["dataset"])).items():
+            slack = KNOBS[name].step / 2
+            if not low - slack <= self.settings[name] <= high + slack:
+                found.append(KNOBS[name].label)
+        return found
+
+
+def _entry(name: str, value: Any) -> ipywidgets.ValueWidget:
+    """A slider with its number, a list or a box for one setting."""
+    knob, looks = KNOBS.get(name), {"value": value, "style": {"description_width": "11em"}, "layout": {"width": "98%"}}
+    if name == "film":
+        return ipywidgets.Checkbox(value, description=FILM_LABEL, indent=False)
+    if knob is None:
+        return ipywidgets.Dropdown(options=[(shape.title, shape) for shape in Shape], description=name, **looks)
+    looks |= {"description": knob.title, "tooltip": knob.note}
+    if knob.choices:
+        return ipywidgets.Dropdown(options=[(f"{each:g}", each) for each in knob.choices], **looks)
+    kind = ipywidgets.FloatLogSlider if knob.logarithmic else ipywidgets.FloatSlider
+    ends = np.array([knob.minimum, knob.maximum])
+    looks["min"], looks["max"] = np.log10(ends) if knob.logarithmic else ends
+    looks["readout_format"] = ".4g" if knob.step < 1 else ".0f"
+    return kind(step=knob.step, continuous_update=name not in WAVE_SETTINGS, **looks)
 
 
 class Explorer(ipywidgets.VBox):
-    """Knobs, the particle, its exit wave, its image and the classifier's probabilities, live in a notebook.
+    """Knobs, the particle, its exit wave, its image and the network's probabilities; settings as of `ExplorerModel`.
 
     A knob of the microscope or of the camera forms a new image at once. A knob of the particle asks for a new
-    exit wave, which is computed in the background; until it is there the pictures are grey, and of several
-    requests the newest wins.
-
-    Parameters
-    ----------
-    classifier
-        Whose probabilities are shown; by default the network that is shipped.
-    **settings
-        As for `ExplorerModel`.
+    exit wave in the background; until it is there the pictures are grey.
     """
 
-    def __init__(self, classifier: Classifier | None = None, **settings: Any):
-        self.model = ExplorerModel(classifier or shipped_classifier(), **settings)
-        self.wanted, self.waiting = self.model.particle, False
-        self.waves: Latest[Particle, tuple[Simulated, list[str]]] = Latest(self._simulate, self._arrived)
-        self.controls = {name: self._control(name) for name in ("shape", *KNOBS, "film")}
-        self.status, self.particle_caption = ipywidgets.HTML(), ipywidgets.HTML()
-        self.particle_views = [ipywidgets.HTML(layout=shared("12em")) for _ in range(4)]
-        self.image_view, self.spectrum_view, self.transfer_view = (
-            ipywidgets.HTML(layout=shared("15em")) for _ in range(3)
-        )
-        self.bars, self.calibration = ipywidgets.HTML(), ipywidgets.HTML()
-        columns = []
-        for title, group in (("Particle", "particle"), ("Microscope", "microscope"), ("Camera", "camera")):
-            rows = [self.controls[name] for name, knob in KNOBS.items() if knob.group == group]
-            if group == "particle":
-                rows = [self.controls["shape"], *rows, self.controls["film"]]
-            columns.append(ipywidgets.VBox([ipywidgets.HTML(f"<b>{title}</b>"), *rows], layout=shared("23.5em")))
-        outputs = ipywidgets.VBox([self.bars, self.calibration], layout=shared("17em"))
-        above = ipywidgets.HBox(self.particle_views, layout=wrapping())
-        below = ipywidgets.HBox([self.image_view, self.spectrum_view, self.transfer_view, outputs], layout=wrapping())
-        self.pictures = ipywidgets.VBox([self.particle_caption, above, below])
-        super().__init__([style(), ipywidgets.HBox(columns, layout=wrapping()), self.status, self.pictures])
-        self.add_class(OURS)
-        self._show_particle(live.particle_pictures(self.model.simulated))
+    def __init__(self, **settings: Any):
+        self.model = ExplorerModel(**settings)
+        self.wanted, self.waves = self.model.settings, Latest(self.model.simulate, self._arrived)
+        self.controls = {name: _entry(name, value) for name, value in self.wanted.items()}
+        self.status, self.refusal, self.particle_view, self.image_view = (ipywidgets.HTML() for _ in range(4))
+        self.pictures = ipywidgets.VBox([self.particle_view, self.image_view])
+        columns: dict[str, list] = {"particle": [], "microscope": [], "camera": []}
+        for name, control in self.controls.items():
+            control.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
+            columns["particle" if name in WAVE_SETTINGS else KNOBS[name].group].append(control)
+        columns["particle"].insert(1 + columns["particle"].index(self.controls["size_A"]), self.refusal)
+        boxes = [ipywidgets.VBox([ipywidgets.HTML(f"<b>{title}</b>"), *each]) for title, each in columns.items()]
+        super().__init__(panel(row(*boxes, width="22em"), self.status, self.pictures))
+        self._show_particle()
         self._show_image()
         self._say("Turn a knob. The pictures answer only while a kernel is running.")
 
-    def _control(self, name: str) -> Control:
-        """The control of one field, named with its unit."""
-        value = getattr(self.model.particle if name in PARTICLE_NAMES else self.model.imaging, name)
-        if name == "shape":
-            options = [(shape.title, shape) for shape in Shape]
-            entry = ipywidgets.Dropdown(
-                options=options,
-                value=value,
-                description="shape",
-                style={"description_width": LABEL_WIDTH},
-                layout=ipywidgets.Layout(width="22em"),
-            )
-            return Control(name, entry, self._turned)
-        if name == "film":
-            return Control(name, ipywidgets.Checkbox(value=value, description=FILM_LABEL, indent=False), self._turned)
-        return number_control(KNOBS[name], value, self._turned, live=name in IMAGING_NAMES)
-
     def _turned(self, name: str, value: Any) -> None:
-        """Form a new image, ask for a new wave, or say beside the control why that cannot be."""
-        start = time.perf_counter()
-        self.controls[name].refuse("")
-        try:
-            wanted, imaging = turn_knobs(self.wanted, self.model.imaging, {name: value})
-        except KnobError as error:
-            self._refuse(error)
-            return
-        if imaging != self.model.imaging:
-            self.model.imaging = imaging
-            self._show_image()
-        if wanted != self.wanted:
-            self._ask(wanted)
-        elif not self.waiting:
-            self._say(f"Done in {time.perf_counter() - start:.2f} s.")
-
-    def _ask(self, wanted: Particle) -> None:
-        """Ask for a wave, and show that the pictures are those of another particle."""
-        self.wanted = wanted
-        self.controls["size_A"].refuse("")
-        if wanted == self.model.particle:
-            self.waves.forget()
-            self._settle("The pictures show this particle.")
-            return
-        self.waiting = True
-        self.pictures.add_class(STALE)
-        self._say(
-            f'Computing the exit wave of the {wanted.shape.title} of {wanted.size_A:g} Å … <progress aria-label="'
-            'computing the exit wave"></progress>'
-        )
-        self.waves.ask(wanted)
-
-    def _simulate(self, wanted: Particle) -> tuple[Simulated, list[str]]:
-        """The wave and its pictures; in the background."""
-        simulated = self.model.simulate(wanted)
-        return simulated, live.particle_pictures(simulated)
-
-    def _arrived(self, wanted: Particle, answer: tuple[Simulated, list[str]] | Exception) -> None:
-        """Show a new wave, or why there is none."""
-        self._settle("Done.")
-        if isinstance(answer, KnobError):
-            self._refuse(answer)
-        elif isinstance(answer, Exception):
-            self._say(f"The exit wave could not be computed: {answer}. The pictures show the particle before.")
+        """Form a new image, or ask for a new wave and show that the pictures are those of another particle."""
+        self.wanted = self.wanted | {name: value}
+        if name in WAVE_SETTINGS:
+            self.pictures.add_class(STALE)
+            self._say('Computing the exit wave … <progress aria-label="computing the exit wave"></progress>')
+            self.waves.ask(self.wanted)
         else:
-            self.model.particle, self.model.simulated = wanted, answer[0]
-            self._show_particle(answer[1])
+            self.model.settings = self.model.settings | {name: value}
             self._show_image()
 
-    def _refuse(self, error: KnobError) -> None:
-        self.controls[error.knob].refuse(f"Not possible: {error}.")
-        if not self.waiting:
-            self._say("A value is not possible. The pictures show the settings before.")
-
-    def _settle(self, text: str) -> None:
-        """Nothing is being waited for any more."""
-        self.waiting = False
+    def _arrived(self, wanted: dict[str, Any], answer: Simulated | Exception) -> None:
+        """Show a new wave, or why there is none."""
         self.pictures.remove_class(STALE)
-        self._say(text)
+        if isinstance(answer, Exception):
+            reason = escape(f"Not possible: {answer}. The pictures show the particle before.")
+            self.refusal.value = f'<span role="alert" style="color: #b3261e">{reason}</span>'
+            self._say("")
+            return
+        self.model.simulated = answer
+        self.model.settings = self.model.settings | {name: wanted[name] for name in WAVE_SETTINGS}
+        self.refusal.value = ""
+        self._show_particle()
+        self._show_image()
+        self._say("Done.")
 
     def _say(self, text: str) -> None:
         self.status.value = f'<span role="status">{text}</span>'
 
-    def _show_particle(self, pictures: list[str]) -> None:
-        atoms = self.model.simulated.atoms
-        self.particle_caption.value = (
-            f"{self.model.particle.shape.title.capitalize()} of {len(atoms)} atoms; the nearest size at which it"
-            f" exists is {atoms.info['size_A']:.1f} Å"
-        )
-        for view, picture in zip(self.particle_views, pictures, strict=True):
-            view.value = picture
+    def _show_particle(self) -> None:
+        simulated, title = self.model.simulated, self.model.settings["shape"].title
+        film = " on carbon" if self.model.settings["film"] else ""
+        alt = f"{title}{film}, from the side and along the beam; amplitude and phase of its exit wave"
+        count, size_A = len(simulated.atoms), simulated.atoms.info["size_A"]
+        words = f"{title.capitalize()} of {count} atoms; the nearest size at which it exists is {size_A:.1f} Å"
+        self.particle_view.value = picture(draw.particle_and_wave(*simulated), alt, WIDE_PIXELS, words)
 
     def _show_image(self) -> None:
-        model = self.model
-        image = model.image()
-        self.image_view.value = live.image_picture(image, model)
-        self.spectrum_view.value = live.spectrum_picture(image, model.imaging.pixel_size_A)
-        self.transfer_view.value = live.transfer_curve(model)
-        outputs = model.outputs(image[None])
-        self.bars.value = live.bars(outputs[0]) if outputs is not None else ""
-        self.calibration.value = calibration_words(model)
-
-
-def calibration_words(model: ExplorerModel) -> str:
-    """What the probabilities of a model mean, and for which images."""
-    if model.classifier is None:
-        return ""
-    _, temperature, _, error = model.classifier
-    words = [
-        f"Calibrated: the network's logits are divided by {temperature:.2f}, a temperature fitted on validation images"
-        " so that of the images named with a probability of 90 %, about 90 % are named rightly."
-    ]
-    if error is not None:
-        words.append(f"On test images the two differ by {100 * error:.2f} percentage points on average.")
-    unlike = model.unlike_training()
-    if unlike:
-        words.append(
-            f"<b>It has not learned from images like this</b> ({', '.join(unlike)}): do not count on that here."
-        )
-    if "pixel size" in unlike:
-        words.append("It is brought to pixels of 1.0 Å for the network.")
-    return " ".join(words)
+        model, defocus_A, truth = self.model, self.model.settings["defocus_A"], self.model.settings["shape"]
+        image, (microscope, camera) = model.image(), instrument(model.settings)
+        shares = model.probabilities(image[None])[0]
+        figure = draw.image_and_answer(image, shares, truth, defocus_A, microscope, camera)
+        said = ", ".join(f"{shape.title} {share:.0%}" for shape, share in zip(Shape, shares, strict=True))
+        alt = f"image of a {truth.title} at defocus {signed(defocus_A)} Å, its power spectrum, the contrast transfer"
+        unlike = ", ".join(model.unlike_training())
+        words = (
+            f"{len(image)} × {len(image)} pixels, {FIELD_A:g} Å wide; in their spectrum the ring of gold's {{111}}"
+            " planes, if the camera holds it. Contrast transfer (solid), its coherence envelope (dashed), the camera's"
+            " transfer (dotted). The probabilities are calibrated: the network's logits are divided by"
+            f" {model.card['temperature']:.2f}, a temperature fitted on validation images so that of those named with"
+            " a probability of 90 %, about 90 % are named rightly."
+        ) + f" <b>It has not learned from images like this ({unlike}): do not count on that here.</b>" * bool(unlike)
+        self.image_view.value = picture(figure, f"{alt}, and the probabilities: {said}", WIDE_PIXELS, words)
 
 
 def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.VBox:
-    """A slider over images made beforehand, which works on a page without a kernel.
-
-    Parameters
-    ----------
-    model
-        Its particle, microscope and classifier are used.
-    defoci_A
-        One frame for each defocus [Å].
-
-    Returns
-    -------
-    ipywidgets.VBox
-        The slider, linked in the browser to the stack of frames below it. Every frame names its defocus.
-
-    Raises
-    ------
-    NanoshapeError
-        If there are fewer than two defoci.
-    """
+    """A slider over images made beforehand, one for each of two or more defoci [Å]; it works without a kernel."""
     if len(defoci_A) < 2:
         raise NanoshapeError(f"defoci_A has {len(defoci_A)} values, but must have at least two")
-    images = model.series(defoci_A)
-    outputs = model.outputs(images)
-    frames = []
-    for index, (image, defocus_A) in enumerate(zip(images, defoci_A, strict=True)):
-        row = None if outputs is None else outputs[index]
-        title = f"defocus {draw.signed(defocus_A)} Å"
-        figure = draw.frame(image, row, title, model.particle.shape)
-        frames.append(ipywidgets.HTML(live.embedded(_figure_png(figure), _frame_words(title, row), FRAME_PIXELS)))
-    slider = ipywidgets.SelectionSlider(
-        options=[(f"{draw.signed(defocus_A)} Å", index) for index, defocus_A in enumerate(defoci_A)],
-        index=len(defoci_A) // 2,
-        description="defocus [Å]",
-        style={"description_width": "8em"},
-        layout=ipywidgets.Layout(width="100%", max_width="40em"),
-    )
-    stack = ipywidgets.Stack(frames, selected_index=slider.index)
+    images, frames, words = model.series(defoci_A), [], [f"{signed(defocus_A)} Å" for defocus_A in defoci_A]
+    for image, title, shares in zip(images, words, model.probabilities(images), strict=True):
+        alt = f"image at defocus {title}; the network says {Shape(int(shares.argmax())).title}, {shares.max():.0%}"
+        figure = draw.frame(image, shares, model.settings["shape"], f"defocus {title}")
+        frames.append(ipywidgets.HTML(picture(figure, alt, FRAME_PIXELS)))
+    middle = len(defoci_A) // 2
+    slider = ipywidgets.SelectionSlider(options=words, index=middle, description="defocus [Å]", layout={"width": "98%"})
+    stack = ipywidgets.Stack(frames, selected_index=middle)
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
     return ipywidgets.VBox([slider, stack])
-
-
-def _frame_words(title: str, outputs: np.ndarray | None) -> str:
-    """What one frame shows, for those who do not see it."""
-    if outputs is None:
-        return f"image at {title}"
-    likeliest = Shape(int(outputs.argmax()))
-    return f"image at {title}; the classifier says {likeliest.title}, {outputs.max():.0%}"
-
-
-def _figure_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()

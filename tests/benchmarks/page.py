@@ -53,6 +53,7 @@ def main() -> None:
             shutil.copy(javascript.BOOK / "css" / "book.css", folder)
             (folder / "page.html").write_text(PAGE, encoding="utf-8")
         else:
+            javascript.install_javascript()
             write_explorer(folder)
         for browser in chromium():
             measure(browser, folder, arguments.moves)

@@ -145,7 +145,9 @@ def test_source_files_follow_imports_but_not_their_users():
         "from nanoshape_lib.particles.shapes import Shape"
     )
     through = {path.name for path in notebooks.source_files("import nanoshape_lib.book.build")}
-    assert {"build.py", "notebooks.py", "paths.py", "errors.py"} <= through
+    assert {"build.py", "notebooks.py", "paths.py", "errors.py", "nanoshape.mplstyle"} <= through
+    lazily = {path.name for path in notebooks.source_files("import nanoshape_lib as ns\nns.exit_wave(scene)")}
+    assert {"exit_waves.py", "multislice.py"} <= lazily and "training.py" not in lazily
 
 
 def test_orphan_widgets_are_dropped_and_links_kept():
@@ -208,3 +210,9 @@ class TestBuiltBook:
         for name in build.toc_notebooks():
             for cell in code_cells(read(build.EXECUTED / f"{name}.ipynb")):
                 assert all(output.output_type != "error" for output in cell.outputs), name
+
+    def test_every_check_of_the_simulation_holds(self):
+        cells = code_cells(read(build.EXECUTED / "12_how_right_how_fast.ipynb"))
+        text = str([output.get("data") for cell in cells for output in cell.outputs])
+        found = re.search(r"(\d+) of (\d+) checks hold", text)
+        assert found and found[1] == found[2], found and text[found.start() : found.end() + 400]

@@ -6,8 +6,6 @@ And the reader's own image, from a file to probabilities.
 import base64
 import gzip
 import json
-import os
-import shutil
 import subprocess
 
 import numpy as np
@@ -20,14 +18,14 @@ from scipy.special import softmax
 from torch import nn
 
 from nanoshape_lib.book import javascript
-from nanoshape_lib.book.onnx_network import RUNTIME, WEIGHTS, export_network, network_asset, runtime_asset
+from nanoshape_lib.book.onnx_network import export_network
+from nanoshape_lib.book.page import RUNTIME, WEIGHTS, write_network
 from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import PlainCNN, build_model, load_weights, save_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import standardise
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOLERANCE = 1e-3
 
 CLASSIFY = """async text => {
@@ -44,7 +42,7 @@ DROP = """async ([text, name, size]) => {
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
     const read = await page.readImage(await dropped);
     const { classify } = await page.loadClassifier();
-    return [...(await classify(page.prepare(read, read.pixelSize_A ?? size).image))];
+    return [...(await classify(page.resampleField(read, read.pixelSize_A ?? size).image))];
 }"""
 REASON = "page.loadClassifier().then(() => 'loaded', error => error.message)"
 
@@ -82,10 +80,9 @@ def read_asset(path) -> bytes:
 
 def test_the_graph_gives_the_librarys_probabilities(shipped, images):
     model, card = shipped
-    every = torch.cat([torch.rot90(images, k, (1, 2)) for k in range(4)])
-    found = softmax(run_onnx(model, every) / card["temperature"], axis=1)
-    assert len(every) == 480
-    assert np.abs(found - library(model, every, card["temperature"])).max() < TOLERANCE
+    found = softmax(run_onnx(model, images) / card["temperature"], axis=1)
+    assert len(images) == 120
+    assert np.abs(found - library(model, images, card["temperature"])).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("blocks", [4, 5, 6])
@@ -113,51 +110,28 @@ def test_other_networks_and_incomplete_cards_are_refused(tmp_path):
         export_network(build_model("resnet34"))
     save_weights(PlainCNN(4), {"architecture": "cnn4", "test_accuracy": 0.9}, tmp_path / "weights.safetensors")
     with pytest.raises(NanoshapeError, match="has no temperature and no profile;"):
-        network_asset(tmp_path, tmp_path / "weights.safetensors")
+        write_network(tmp_path, tmp_path / "weights.safetensors")
     assert not (tmp_path / "network.js").exists()
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """A folder with a page that loads nothing but the classifier, and the classifier's assets."""
-    javascript.install_javascript()
-    javascript.bundle()
-    folder = tmp_path_factory.mktemp("page")
-    network_asset(folder)
-    runtime_asset(folder)
-    shutil.copy(javascript.PLAY / "runtime.js", folder)
-    esbuild = [javascript.node_program("node"), str(javascript.MODULES / "esbuild" / "bin" / "esbuild")]
-    options = [
-        "--bundle",
-        "--format=iife",
-        "--global-name=page",
-        f"--outfile={folder / 'page.js'}",
-        "--log-level=error",
-    ]
-    exports = 'export * from "./play/classifier.js"; export * from "./play/ownimage.js";'
-    subprocess.run([*esbuild, *options], input=exports, text=True, cwd=javascript.BOOK, check=True)
-    text = '<!doctype html><meta charset="utf-8"><title>classifier</title><script src="page.js"></script>'
-    (folder / "page.html").write_text(text, encoding="utf-8")
-    return folder
-
-
-def test_assets_hold_the_network_and_what_the_page_says_of_it(page, shipped):
+def test_assets_hold_the_network_and_what_the_page_says_of_it(page_folder, shipped):
     model, card = shipped
-    assert read_asset(page / "network.js") == export_network(model).SerializeToString()
-    assert read_asset(page / "runtime-wasm.js") == RUNTIME.read_bytes()
-    shown = json.loads(read_asset(page / "network-card.js"))
+    assert read_asset(page_folder / "network.js") == export_network(model).SerializeToString()
+    assert read_asset(page_folder / "runtime-wasm.js") == RUNTIME.read_bytes()
+    shown = json.loads(read_asset(page_folder / "network-card.js"))
     assert shown["classes"] == [shape.title for shape in Shape]
     assert (shown["temperature"], shown["accuracy"]) == (card["temperature"], card["test_accuracy"])
     assert shown["profile"] == {"name": "paper", "summary": card["profile"]["summary"]}
-    assert sum(path.stat().st_size for path in page.iterdir()) < 8.5e6
+    names = ("network", "network-card", "network-runtime", "runtime-wasm")
+    assert sum((page_folder / f"{name}.js").stat().st_size for name in names) < 8.5e6
 
 
-def test_node_gives_the_librarys_probabilities(page, shipped, images):
+def test_node_gives_the_librarys_probabilities(page_folder, shipped, images):
     model, card = shipped
     script = f"""
         import {{ readFileSync, writeFileSync }} from "node:fs";
-        import {{ createClassifier }} from "{(javascript.SOURCES / "classifier.js").as_uri()}";
-        import {{ startNetwork }} from "{(javascript.SOURCES / "runtime.js").as_uri()}";
+        import {{ createClassifier }} from "{(javascript.SOURCES / "io" / "classifier.js").as_uri()}";
+        import {{ startNetwork }} from "{(javascript.SOURCES / "io" / "onnx-runtime.js").as_uri()}";
         const [wasm, network, pixels] = process.argv.slice(1).map((path) => readFileSync(path));
         const card = {{ temperature: {card["temperature"]} }};
         const classifier = await createClassifier(startNetwork, wasm, network, card);
@@ -165,25 +139,13 @@ def test_node_gives_the_librarys_probabilities(page, shipped, images):
         for (let i = 0; i < data.length; i += 16384) {{
             console.log(JSON.stringify([...(await classifier.classify(data.slice(i, i + 16384)))]));
         }}"""
-    (page / "network.onnx").write_bytes(read_asset(page / "network.js"))
-    (page / "pixels").write_bytes(images.numpy().tobytes())
-    files = [str(RUNTIME), str(page / "network.onnx"), str(page / "pixels")]
+    (page_folder / "network.onnx").write_bytes(read_asset(page_folder / "network.js"))
+    (page_folder / "pixels").write_bytes(images.numpy().tobytes())
+    files = [str(RUNTIME), str(page_folder / "network.onnx"), str(page_folder / "pixels")]
     command = [javascript.node_program("node"), "--input-type=module", "-e", script, "--", *files]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=javascript.BOOK)
     found = np.array([json.loads(line) for line in result.stdout.splitlines()])
     assert np.abs(found - library(model, images, card["temperature"])).max() < TOLERANCE
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and not os.environ.get("CI"):
-        pytest.skip("there is no Chromium on the PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 def visit(browser, folder, before=""):
@@ -194,56 +156,60 @@ def visit(browser, folder, before=""):
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("console", lambda message: complaints.append(message.text))
     tab.add_init_script(before)
-    tab.goto((folder / "page.html").as_uri())
+    tab.goto((folder / "modules.html").as_uri())
     return tab, requests, complaints
 
 
-def test_the_browser_gives_the_librarys_probabilities_from_the_disk(page, shipped, images, browser):
+@pytest.mark.slow
+def test_the_browser_gives_the_librarys_probabilities_from_the_disk(page_folder, shipped, images, browser):
     model, card = shipped
-    tab, requests, complaints = visit(browser, page)
+    tab, requests, complaints = visit(browser, page_folder)
     found = tab.evaluate(CLASSIFY, base64.b64encode(images.numpy().tobytes()).decode())
     tab.close()
     assert np.abs(np.array(found["answers"]) - library(model, images, card["temperature"])).max() < TOLERANCE
     assert found["card"]["classes"] == [shape.title for shape in Shape]
-    names = ["page.html", "page.js", "runtime.js", "runtime-wasm.js", "network.js", "network-card.js"]
-    assert sorted(requests) == sorted((page / name).as_uri() for name in names)
+    names = ["modules.html", "modules.js", "network-runtime.js", "runtime-wasm.js", "network.js", "network-card.js"]
+    assert sorted(requests) == sorted((page_folder / name).as_uri() for name in names)
     assert complaints == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("runtime.js", None, "The file runtime.js is missing beside this page."),
-        ("runtime.js", "(() => {", "The file runtime.js beside this page is damaged."),
+        ("network-runtime.js", None, "The file network-runtime.js is missing beside this page."),
+        ("network-runtime.js", "(() => {", "The file network-runtime.js beside this page is damaged."),
         ("runtime-wasm.js", None, "The file runtime-wasm.js is missing beside this page."),
         ("network.js", 'nanoshapeAsset("network","AAAA");', "The file network.js beside this page is damaged."),
         ("network-card.js", None, "The file network-card.js is missing beside this page."),
     ],
 )
-def test_a_missing_or_damaged_file_gives_one_sentence_and_can_be_mended(page, browser, name, content, sentence):
-    whole = (page / name).read_bytes()
-    (page / name).unlink()
+def test_a_missing_or_damaged_file_gives_one_sentence_and_can_be_mended(page_folder, browser, name, content, sentence):
+    whole = (page_folder / name).read_bytes()
+    (page_folder / name).unlink()
     if content is not None:
-        (page / name).write_text(content, encoding="ascii")
-    tab, _, _ = visit(browser, page)
+        (page_folder / name).write_text(content, encoding="ascii")
+    tab, _, _ = visit(browser, page_folder)
     assert tab.evaluate(REASON) == sentence
-    (page / name).write_bytes(whole)
+    (page_folder / name).write_bytes(whole)
     assert tab.evaluate(REASON) == "loaded"
     tab.close()
 
 
-def test_a_network_of_other_content_gives_one_sentence(page, browser):
-    whole = (page / "network.js").read_bytes()
+@pytest.mark.slow
+def test_a_network_of_other_content_gives_one_sentence(page_folder, browser):
+    whole = (page_folder / "network.js").read_bytes()
     packed = base64.b64encode(gzip.compress(b"no network")).decode()
-    (page / "network.js").write_text(f'nanoshapeAsset("network","{packed}");', encoding="ascii")
-    tab, _, _ = visit(browser, page)
+    (page_folder / "network.js").write_text(f'nanoshapeAsset("network","{packed}");', encoding="ascii")
+    tab, _, _ = visit(browser, page_folder)
     assert tab.evaluate(REASON).startswith("The classifier does not start: its files beside this page are damaged")
-    (page / "network.js").write_bytes(whole)
+    (page_folder / "network.js").write_bytes(whole)
     tab.close()
 
 
-def test_a_browser_without_webassembly_says_so(page, browser):
-    tab, requests, _ = visit(browser, page, before="delete globalThis.WebAssembly;")
+@pytest.mark.slow
+def test_a_browser_without_webassembly_says_so(page_folder, browser):
+    tab, requests, _ = visit(browser, page_folder, before="delete globalThis.WebAssembly;")
     assert tab.evaluate(REASON).startswith("The classifier needs WebAssembly")
     assert len(requests) == 2, "nothing is loaded in vain"
     tab.close()
@@ -253,7 +219,7 @@ def read_in_node(files):
     """What readImage gives for files: a list of dictionaries, pixels as base64."""
     script = f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ readImage }} from "{(javascript.SOURCES / "ownimage.js").as_uri()}";
+        import {{ readImage }} from "{(javascript.SOURCES / "io" / "image-files.js").as_uri()}";
         for (const name of process.argv.slice(1)) {{
             const image = await readImage(Object.assign(new Blob([readFileSync(name)]), {{ name }}));
             const pixels = Buffer.from(image.pixels.buffer).toString("base64");
@@ -265,8 +231,8 @@ def read_in_node(files):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.usefixtures("javascript")
 def test_files_of_other_programs_are_read(tmp_path):
-    javascript.install_javascript()
     rng = np.random.default_rng(0)
     whole = rng.poisson(900, (90, 130)).astype(np.uint16)
     floats, signed = rng.normal(3, 1, whole.shape).astype(np.float32), (whole.astype(np.int16) - 1000)
@@ -292,7 +258,8 @@ def test_files_of_other_programs_are_read(tmp_path):
     assert found[list(written).index("imagej.tif")]["pixelSize_A"] == pytest.approx(0.25)
 
 
-def test_a_dropped_image_is_classified_as_the_library_does(page, shipped, images, browser, tmp_path):
+@pytest.mark.slow
+def test_a_dropped_image_is_classified_as_the_library_does(page_folder, shipped, images, browser, tmp_path):
     model, card = shipped
     chosen = images[-2:].numpy()
     low, high = chosen.min(axis=(1, 2), keepdims=True), chosen.max(axis=(1, 2), keepdims=True)
@@ -300,7 +267,7 @@ def test_a_dropped_image_is_classified_as_the_library_does(page, shipped, images
     expected = library(model, torch.as_tensor(counts.astype(np.float32)), card["temperature"])
     Image.fromarray(counts[0]).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "b.tif", counts[1], imagej=True, resolution=(10.0, 10.0), metadata={"unit": "nm"})
-    tab, requests, complaints = visit(browser, page)
+    tab, requests, complaints = visit(browser, page_folder)
     for row, (name, size) in enumerate({"a.png": 1.0, "b.tif": None}.items()):
         content = base64.b64encode((tmp_path / name).read_bytes()).decode()
         found = np.array(tab.evaluate(DROP, [content, name, size]))

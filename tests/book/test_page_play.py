@@ -2,25 +2,21 @@
 
 import base64
 import io
-import json
-import subprocess
 import time
 
 import numpy as np
 import pytest
 import tifffile
 import torch
-from page_browser import chromium, write_explorer
 from PIL import Image
 from scipy.special import softmax
 
 from nanoshape_lib.book import javascript
-from nanoshape_lib.book.onnx_network import WEIGHTS
-from nanoshape_lib.book.page import SMOKE
+from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS
 from nanoshape_lib.book.stored_waves import stored_waves, unpack
 from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.particles.orientation import random_rotations, reduce, sector_corners
+from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import form_images, standardise
@@ -39,17 +35,7 @@ DROP = """([text, name]) => {
 }"""
 DEFOCUS, DOSE, TURN = "defocus", "dose", "turn in the plane"
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("play")
-    write_explorer(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    yield from chromium()
+pytestmark = pytest.mark.slow
 
 
 class Visit:
@@ -109,11 +95,11 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser, folder):
+def visit(browser, page_folder):
     opened = []
 
     def go(**options):
-        opened.append(Visit(browser, folder, **options))
+        opened.append(Visit(browser, page_folder, **options))
         return opened[-1]
 
     yield go
@@ -123,7 +109,7 @@ def visit(browser, folder):
 
 @pytest.fixture(scope="module")
 def waves():
-    return list(stored_waves(**SMOKE))
+    return list(stored_waves(**COARSE_WAVES))
 
 
 def expected_image(wave, defocus_A, turn_deg=0.0) -> torch.Tensor:
@@ -143,30 +129,10 @@ def same_but_noise(image: np.ndarray, expected: torch.Tensor, dose_e_A2: float) 
     return float((image - expected[0].numpy()).std()) < 1.1 / np.sqrt(dose_e_A2)
 
 
-# ------------------------------------------------------------------ symmetry
-
-
-@pytest.mark.parametrize("shape", [Shape.TRUNCATED_OCTAHEDRON, Shape.ICOSAHEDRON])
-def test_directions_are_reduced_as_the_library_does(shape, rng):
-    sent = {
-        "corners": [corner.tolist() for corner in sector_corners(shape).values()],
-        "directions": random_rotations(300, rng)[:, 2].tolist(),
-    }
-    script = f"""
-        import {{ readFileSync }} from "node:fs";
-        import {{ Symmetry }} from "{(javascript.SOURCES / "symmetry.js").as_uri()}";
-        const {{ corners, directions }} = JSON.parse(readFileSync(0, "utf8"));
-        const symmetry = new Symmetry(corners);
-        console.log(JSON.stringify(directions.map((direction) => symmetry.reduce(direction))));"""
-    command = [javascript.node_program("node"), "--input-type=module", "-e", script]
-    result = subprocess.run(command, input=json.dumps(sent), capture_output=True, text=True, check=True)
-    assert np.array(json.loads(result.stdout)) == pytest.approx(reduce(sent["directions"], shape), abs=1e-9)
-
-
 # ------------------------------------------------------------------ knobs
 
 
-def test_the_first_picture_asks_for_little(visit, folder, waves):
+def test_the_first_picture_asks_for_little(visit, waves):
     opened = visit().shown()
     assert same_but_noise(opened.image(), expected_image(of(waves, Shape.TRUNCATED_OCTAHEDRON, 0), 80.0), 1000)
     assert opened.outputs() is None
@@ -176,7 +142,7 @@ def test_the_first_picture_asks_for_little(visit, folder, waves):
     still = opened.page.locator(".play-body")
     opened.until(lambda: levels(still.screenshot()).std() > 10)
     names = {url.rsplit("/", 1)[1] for url in opened.requests}
-    assert not names & {"network.js", "runtime.js", "runtime-wasm.js", "particle3d.js", "files.js"}
+    assert not names & {"network.js", "network-runtime.js", "runtime-wasm.js", "particle-3d.js", "image-files.js"}
     assert opened.complaints == []
 
 
@@ -385,12 +351,12 @@ def test_without_webgl_a_sentence_says_so_and_the_triangle_works(visit):
 
 
 @pytest.fixture
-def spoil(folder):
+def spoil(page_folder):
     """Remove or overwrite a file of the page until the end of the test."""
     kept = {}
 
     def change(name, content=None):
-        path = folder / f"{name}.js"
+        path = page_folder / f"{name}.js"
         kept.setdefault(path, path.read_bytes())
         path.unlink(missing_ok=True) if content is None else path.write_text(content, encoding="ascii")
 
@@ -430,7 +396,7 @@ def test_a_missing_wave_is_named_in_place_of_the_picture_and_others_are_shown(vi
     opened.answered(2)
 
 
-@pytest.mark.parametrize("name", ["network", "runtime-wasm", "runtime"])
+@pytest.mark.parametrize("name", ["network", "runtime-wasm", "network-runtime"])
 def test_without_the_classifier_the_picture_still_follows_the_knobs(visit, spoil, waves, name):
     spoil(name)
     opened = visit().shown()
@@ -442,20 +408,20 @@ def test_without_the_classifier_the_picture_still_follows_the_knobs(visit, spoil
 
 
 def test_without_the_view_a_sentence_stands_below_the_still_particle(visit, spoil):
-    spoil("particle3d", "(() => {")
+    spoil("particle-3d", "(() => {")
     opened = visit().shown()
     opened.page.locator(".play-body").hover()
     opened.page.wait_for_selector(".play-directions .play-sentence")
-    assert opened.page.inner_text(".play-directions .play-sentence") == DAMAGED.format("particle3d")
+    assert opened.page.inner_text(".play-directions .play-sentence") == DAMAGED.format("particle-3d")
 
 
 def test_without_the_reader_of_files_one_sentence_says_so(visit, spoil, tmp_path):
-    spoil("files")
+    spoil("image-files")
     (tmp_path / "mine.png").write_bytes(b"")
     opened = visit().shown()
     opened.page.set_input_files(".play-drop input", tmp_path / "mine.png")
     opened.says("missing", ".play-own")
-    assert opened.status(".play-own") == MISSING.format("files")
+    assert opened.status(".play-own") == MISSING.format("image-files")
 
 
 # ------------------------------------------------------------------ an image of one's own
@@ -548,9 +514,10 @@ def test_axe_finds_nothing_and_the_page_fits(visit, counts, tmp_path, width):
         assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], theme
 
 
-def test_all_waves_and_programs_together_are_light(folder):
+def test_all_waves_and_programs_together_are_light(page_folder):
     """Every file of the page with all its waves: 10 directions and 2 sizes of 5 shapes."""
-    sizes = {path.stem: path.stat().st_size for path in folder.glob("*.js") if not path.stem.startswith("twin")}
+    sizes = {path.stem: path.stat().st_size for path in page_folder.glob("*.js")}
+    sizes = {name: size for name, size in sizes.items() if "twin" not in name and name != "modules"}
     waves = [size for name, size in sizes.items() if name.startswith("wave-")]
     assert sum(sizes.values()) - sum(waves) + 100 * max(waves) < 22e6
     first = ["play", "waves", "fft-wasm", "network-card", "particles"]  # before anything is touched

@@ -4,33 +4,28 @@ import shutil
 
 import numpy as np
 import pytest
-from test_offline import CHROMIUM, browser  # noqa: F401
 
-from nanoshape_lib.book.javascript import PLAY, bundle, install_javascript
-from nanoshape_lib.book.twins import TITLES, twin, twins_assets
 from nanoshape_lib.datasets.images import load_examples
+from nanoshape_lib.figures.html import RESULT_TWINS, result_twin
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.studies.results import load_results
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on the PATH")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    install_javascript()
-    bundle()
+def folder(page_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     (folder / "executed").mkdir()
-    (folder / "_static" / "play").mkdir(parents=True)
-    shutil.copy(PLAY / "twins.js", folder / "_static" / "play")
-    twins_assets(folder / "_static" / "play")
-    body = "".join(map(twin, TITLES))
+    (folder / "_static").mkdir()
+    (folder / "_static" / "play").symlink_to(page_folder)
+    body = "".join(map(result_twin, RESULT_TWINS))
     (folder / "executed" / "page.html").write_text(f'<!doctype html><html lang="en"><meta charset="utf-8">{body}')
     return folder
 
 
 @pytest.fixture
-def page(browser, folder):  # noqa: F811
+def page(browser, folder):
     opened = browser.new_page()
     opened.set_default_timeout(20_000)
     opened.goto((folder / "executed" / "page.html").as_uri())
@@ -80,7 +75,7 @@ def test_a_failure_of_s4_shows_its_probabilities(page):
     assert shown.locator("strong").inner_text() == Shape(row["label"]).title
 
 
-def test_a_missing_file_says_so_and_leaves_the_others(browser, folder, tmp_path):  # noqa: F811
+def test_a_missing_file_says_so_and_leaves_the_others(browser, folder, tmp_path):
     broken = shutil.copytree(folder, tmp_path / "book")
     (broken / "_static" / "play" / "twin-s1.js").unlink()
     opened = browser.new_page()

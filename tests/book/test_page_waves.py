@@ -5,16 +5,13 @@ import base64
 import numpy as np
 import pytest
 import torch
-from page_browser import chromium, write_modules
 from scipy.special import softmax
 
-from nanoshape_lib.book import javascript
-from nanoshape_lib.book.assets import write_asset
-from nanoshape_lib.book.catalogue import knobs, surface, waves_assets
-from nanoshape_lib.book.onnx_network import WEIGHTS, network_asset, runtime_asset, seen
-from nanoshape_lib.book.page import PFFFT, SMOKE
+from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS, page_knobs, surface
 from nanoshape_lib.book.stored_waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.figures.explorer import power_spectrum
+from nanoshape_lib.figures.microscopy import wave_maps
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
 from nanoshape_lib.particles.specimen import shake
@@ -22,17 +19,15 @@ from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
 from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.widgets.drawing import wave_maps
-from nanoshape_lib.widgets.explorer_model import power_spectrum
-from nanoshape_lib.widgets.knobs import KNOBS
+from nanoshape_lib.widgets.knobs import KNOBS, seen
 
-SETTINGS = 50
+SETTINGS = 10
 IMAGE_TOLERANCE = 1e-4
 PROBABILITY_TOLERANCE = 1e-3
 
 START = """async () => {
     const data = await page.loadJson("waves");
-    const makeLines = await page.startFft(await page.loadAsset("fft-wasm"));
+    const makeLines = await page.startFourier(await page.loadAsset("fft-wasm"));
     const { wave_pixels: n, camera_pixels: c } = data.optics;
     const former = new page.ImageFormer(makeLines, data.optics);
     Object.assign(page.kept = {}, { data, former, waveLines: makeLines(n, n), imageLines: makeLines(c, c) });
@@ -62,7 +57,7 @@ PANELS = """async ([name, turn, settings, frequencies]) => {
     const { phase, amplitude } = page.waveMaps(waveLines, former);
     const image = former.form({ ...settings, mtf: { ...data.mtf, c2: 0.4 } });
     const power = page.powerSpectrum(imageLines, image);
-    const curve = frequencies.map(q => page.phaseTransfer(q, settings, data.optics.wavelength_A));
+    const curve = frequencies.map(q => page.contrastTransfer(q, settings, data.optics.wavelength_A));
     const camera = frequencies.map(q => page.mtf(q, { ...data.mtf, c2: 0.4 }, 1));
     return { phase: text(phase), amplitude: text(amplitude), image: text(image), power: text(power), curve, camera };
 }"""
@@ -75,37 +70,23 @@ def array(text: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    javascript.install_javascript()
-    javascript.bundle()
-    folder = tmp_path_factory.mktemp("waves")
-    write_modules(folder, "assets", "classifier", "fft", "imaging", "microscope", "pictures", "waves")
-    (folder / "runtime.js").write_bytes((javascript.PLAY / "runtime.js").read_bytes())
-    write_asset(folder, "fft-wasm", PFFFT.read_bytes())
-    network_asset(folder)
-    runtime_asset(folder)
-    waves_assets(folder, **SMOKE)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tab(folder):
-    for browser in chromium():
-        tab = browser.new_page()
-        tab.goto((folder / "modules.html").as_uri())
-        tab.evaluate(START)
-        yield tab
+def tab(browser, page_folder):
+    tab = browser.new_page()
+    tab.goto((page_folder / "modules.html").as_uri())
+    tab.evaluate(START)
+    yield tab
+    tab.close()
 
 
 @pytest.fixture(scope="module")
 def waves():
-    return list(stored_waves(**SMOKE))
+    return list(stored_waves(**COARSE_WAVES))
 
 
 def draw(rng: np.random.Generator) -> dict[str, float]:
     """A random setting of every knob of the page, on the knob's own steps."""
     values = {}
-    for knob in knobs():
+    for knob in page_knobs():
         low, high = (np.log10(knob[end]) if knob["logarithmic"] else knob[end] for end in ("minimum", "maximum"))
         value = low + knob["step"] * rng.integers(round((high - low) / knob["step"]) + 1)
         values[knob["name"]] = float(round(10**value if knob["logarithmic"] else value, 6))
@@ -119,6 +100,7 @@ def instrument(values: dict[str, float]) -> tuple[Microscope, Camera]:
     return Microscope(**microscope), Camera(mtf_c2=fields["mtf_c2"], dose_e_A2=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", list(Shape))
 def test_the_page_forms_the_librarys_images_and_finds_its_probabilities(tab, waves, shape):
     rng = np.random.default_rng(int(shape))
@@ -151,6 +133,7 @@ def test_the_page_forms_the_librarys_images_and_finds_its_probabilities(tab, wav
     assert min(contrasts) > 100 * IMAGE_TOLERANCE, "there is nothing to compare"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [0, 90, -127])
 def test_wave_spectrum_and_transfer_are_the_librarys(tab, waves, turn):
     wave, microscope, camera = waves[4], Microscope(), Camera(dose_e_A2=None)
@@ -166,7 +149,7 @@ def test_wave_spectrum_and_transfer_are_the_librarys(tab, waves, turn):
     assert np.abs(10 ** array(found["power"]) - 10**power).max() < 1e-4 * (10**power).max()
     if turn % 90 == 0:
         unpacked = np.rot90(unpack(wave.data, microscope, wave_pixels(microscope)), turn // 90)
-        phase, amplitude = (values.T for values in wave_maps(unpacked))
+        amplitude, phase = wave_maps(unpacked)
         assert array(found["amplitude"]) == pytest.approx(amplitude, abs=1e-4)
         # Where the wave is nearly zero, its phase is not defined.
         difference = np.abs(np.exp(1j * array(found["phase"])) - np.exp(1j * phase)) * amplitude
@@ -209,6 +192,6 @@ def test_the_outermost_atoms_are_those_that_lack_neighbours(shape):
 def test_the_first_setting_is_one_that_the_network_has_seen():
     _, card = load_weights(WEIGHTS)
     ranges = seen(DatasetDesign.model_validate(card["profile"]["dataset"]))
-    for knob in knobs():
+    for knob in page_knobs():
         low, high = ranges[knob["name"]]
         assert low <= knob["default"] <= high or knob["default"] == pytest.approx(low), knob["name"]

@@ -226,6 +226,7 @@ def workers_of(run):
     return found
 
 
+@pytest.mark.slow
 def test_a_store_killed_at_ten_moments_is_byte_for_byte_that_of_an_undisturbed_run(tiny_design, tmp_path):
     """SIGKILL to whole runs on two local processes, to schedulers, and to workers; undisturbed is one thread alone."""
     design = tiny_design.model_copy(update={"train": tiny_design.train.model_copy(update={"orientations": 45})})

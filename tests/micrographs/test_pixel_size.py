@@ -23,11 +23,11 @@ MICROSCOPE = Microscope()
 
 
 @pytest.fixture(scope="module")
-def waves() -> list[np.ndarray]:
+def waves(once) -> np.ndarray:
     """Exit waves of particles of all shapes, in random orientations, on carbon."""
     rng = np.random.default_rng(31)
     turns = orientation.random_rotations(PARTICLES, rng)
-    return _particles(rng, turns)
+    return np.load(once("pixel_size.npy", lambda path: np.save(path, _particles(rng, turns))))
 
 
 def _particles(rng: np.random.Generator, turns: np.ndarray, symbol: str = "Au", ratio: float = 1.0):
@@ -75,6 +75,7 @@ def measured(waves) -> list[tuple[float, float, float]]:
     return results
 
 
+@pytest.mark.slow
 def test_the_pixel_size_is_within_one_percent(measured):
     assert len(measured) >= 11
     assert {true_A for true_A, _, _ in measured} == {FIELD_A / pixels for pixels in PIXELS}
@@ -83,6 +84,7 @@ def test_the_pixel_size_is_within_one_percent(measured):
     assert np.abs(errors.mean()) < 0.004
 
 
+@pytest.mark.slow
 def test_the_uncertainty_is_honest(measured):
     _, errors, uncertainties = np.array(measured).T
     assert (np.abs(errors) < 2 * uncertainties).mean() >= 0.9
@@ -184,6 +186,7 @@ def test_platinum_is_told_from_gold_by_the_lattice_of_all_particles():
     assert check(replace(found, uncertainty_A=0.01), 0.5, "a.tif") is None, "not if the lattice is that uncertain"
 
 
+@pytest.mark.slow
 def test_an_expected_size_decides_between_two_that_fit_about_equally_well():
     for metal, ratio in (("Au", 1.0), ("Pt", 4.078 / 3.92)):
         micrograph = take(draw_design(2014).model_copy(update={"metal": metal}))

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { decode } from "../../book/play/assets.js";
+import { decode } from "../../book/play/io/assets.js";
 
 const text = gzipSync(Buffer.from("lattice")).toString("base64");
 

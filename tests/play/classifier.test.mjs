@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createClassifier, softmax } from "../../book/play/classifier.js";
-import { startNetwork } from "../../book/play/runtime.js";
+import { createClassifier, softmax } from "../../book/play/io/classifier.js";
+import { startNetwork } from "../../book/play/io/onnx-runtime.js";
 
 const card = { temperature: 0.5 };
 const image = (value) => new Float32Array(128 * 128).fill(value);

@@ -284,6 +284,7 @@ def test_electrons_are_conserved_but_for_those_scattered_beyond_the_grid():
     assert np.mean(np.abs(through(atom, 96, 4.0)) ** 2) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_frozen_vibrations_average_to_the_debye_waller_factor():
     """The mean wave behind many shaken atoms is that of one whose potential is damped by exp(-B q²/4)."""
     rng = np.random.default_rng(0)

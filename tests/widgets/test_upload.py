@@ -27,7 +27,7 @@ def _give(panel, name, content):
             "last_modified": datetime.now(),
         }
     ]
-    assert panel.work.idle.wait(120)
+    panel.work.pool.submit(int).result(120)
 
 
 def test_a_file_is_answered_and_a_bad_one_says_why_and_keeps_the_answer(panel, micrograph):
@@ -44,7 +44,7 @@ def test_a_file_is_answered_and_a_bad_one_says_why_and_keeps_the_answer(panel, m
     assert panel.view.value == shown
 
     panel.pixel_size.value = 3.0
-    assert panel.work.idle.wait(120)
+    panel.work.pool.submit(int).result(120)
     panel.pixel_size.value = micrograph.pixel_size_A
 
 
