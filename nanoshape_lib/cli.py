@@ -98,15 +98,14 @@ def simulate(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Make the exit waves of a design; the same command again finishes or repairs them."""
-    from nanoshape_lib.datasets.generation import generate
-    from nanoshape_lib.datasets.summary import cost_lines, counts
+    from nanoshape_lib.datasets.generation import cost_lines, generate
     from nanoshape_lib.studies.profiles import load_design
 
     wanted = load_design(design, seed)
     for line in cost_lines(wanted, store, workers, "cpu" if scheduler else device):
         typer.echo(line)
     made = generate(wanted, store, workers, scheduler, device)
-    typer.echo(f"{made.path} holds {counts(wanted)}.")
+    typer.echo(f"{made.path} holds {wanted.counts}.")
 
 
 @app.command()
@@ -130,16 +129,17 @@ def info(
     sheet: Annotated[Path | None, typer.Option(help="PNG file for one image of each shape and size.")] = None,
 ) -> None:
     """Say what is in a store."""
-    from nanoshape_lib.datasets import summary
     from nanoshape_lib.datasets.store import Store
 
     if sheet is not None and sheet.suffix != ".png":
         raise NanoshapeError(f"sheet is {sheet}, but must end in .png")
     opened = Store(store)
-    for line in summary.store_lines(opened):
+    for line in opened.lines():
         typer.echo(line)
     if sheet is not None:
-        summary.sheet(opened).savefig(sheet)
+        from nanoshape_lib.figures.dataset import contact_sheet
+
+        contact_sheet(*opened.sheet()).savefig(sheet)
         typer.echo(f"contact sheet: {sheet}")
 
 

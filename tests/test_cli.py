@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nanoshape_lib.cli import app
-from nanoshape_lib.datasets import generation, summary
+from nanoshape_lib.datasets import generation
 from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.figures.dataset import contact_sheet
@@ -47,8 +47,8 @@ def test_simulate_says_the_cost_first_and_makes_the_store_of_the_design(tiny_sto
 
 def test_the_minutes_are_those_of_what_is_missing(design_file, copied, monkeypatch):
     shutil.rmtree(copied / "train/seal/c/1")
-    monkeypatch.setattr("nanoshape_lib.datasets.summary.seconds_per_wave", lambda design, device: 600.0)
-    monkeypatch.setattr("nanoshape_lib.datasets.summary.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("nanoshape_lib.datasets.generation.seconds_per_wave", lambda design, device: 600.0)
+    monkeypatch.setattr("nanoshape_lib.datasets.generation.os.cpu_count", lambda: 4)
     lines = run("simulate", design_file, copied, "--workers", 0)[1]
     assert lines[1].startswith("5 of 25 waves to make, 600000 ms each in a trial of 5: about 50 minutes on 1 core")
 
@@ -151,13 +151,14 @@ def test_a_reader_of_the_output_that_leaves_is_no_error_of_a_file(copied, monkey
     def leave(opened):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr(summary, "store_lines", leave)
+    monkeypatch.setattr(Store, "lines", leave)
     assert run("info", copied) == (1, [], [])
 
 
 def test_the_sheet_shows_one_image_of_each_shape_at_the_middle_defocus(tiny_design, tiny_store, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(summary, "contact_sheet", lambda *args: drawn.append(args) or contact_sheet(*args))
+    draw = "nanoshape_lib.figures.dataset.contact_sheet"
+    monkeypatch.setattr(draw, lambda *args: drawn.append(args) or contact_sheet(*args))
     status, lines, _ = run("info", tiny_store.path, "--sheet", tmp_path / "sheet.png")
     assert status == 0 and lines[-1].endswith("sheet.png")
     ((images, table, text),) = drawn

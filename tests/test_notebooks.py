@@ -1,4 +1,4 @@
-"""What the notebooks use of the library: the public names, the figures, the studies and the widgets."""
+"""What the notebooks use of the library: public names, figures, studies and widgets, and other modules as a whole."""
 
 import ast
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 import nanoshape_lib
-from nanoshape_lib.paths import NOTEBOOKS
+from nanoshape_lib.paths import NOTEBOOKS, ROOT
 
 # Beside the public names: what is drawn, what is computed for a page of the book, and what is turned by hand.
 ROOMS = ("figures", "studies", "widgets")
@@ -28,11 +28,14 @@ def test_a_notebook_imports_the_public_names_and_what_it_shows(path):
         if isinstance(node, ast.Import):
             others += [alias.name for alias in node.names if alias.name.startswith("nanoshape_lib")]
         elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "nanoshape_lib":
-            room = node.module.split(".")[1:2]
-            if not room:
-                others += [alias.name for alias in node.names if alias.name not in {*nanoshape_lib.__all__, *ROOMS}]
-            elif room[0] not in ROOMS:
-                others += [f"{node.module}.{alias.name}" for alias in node.names]
+            names = {alias.name for alias in node.names}
+            if node.module == "nanoshape_lib":
+                others += names - set(nanoshape_lib.__all__)
+            elif node.module.split(".")[1] in ROOMS:
+                others += names & set(nanoshape_lib.__all__)
+            else:
+                folder = ROOT / node.module.replace(".", "/")
+                others += [f"{node.module}.{name}" for name in names if not (folder / f"{name}.py").is_file()]
     assert others == []
 
 

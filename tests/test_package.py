@@ -24,8 +24,8 @@ from nanoshape_lib.paths import DATA, ROOT, read_manifest
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY = ROOT / "nanoshape_lib"
-# What reads compressed TIFF files for tifffile, and the files of some microscopes for RosettaSciIO.
-NEEDED_BY_READERS = {"imagecodecs", "h5py"}
+# It reads compressed TIFF files for tifffile.
+NEEDED_BY_READERS = {"imagecodecs"}
 
 
 def normalised(name):

@@ -29,8 +29,8 @@ class SplitDesign(BaseModel):
 class DatasetDesign(BaseModel):
     """Everything that determines a data set, down to the last random number.
 
-    ``beam`` says what the beam meets first. Another field here makes another schema: raise
-    :data:`nanoshape_lib.datasets.schema.SCHEMA_VERSION` with it.
+    ``beam`` says what the beam meets first. With another field here goes another
+    :data:`nanoshape_lib.datasets.store.SCHEMA_VERSION`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -76,6 +76,12 @@ class DatasetDesign(BaseModel):
         if name not in SPLITS:
             raise NanoshapeError(f"split is {name!r}, but must be one of {', '.join(SPLITS)}")
         return getattr(self, name)
+
+    @property
+    def counts(self) -> str:
+        """Such as ``10,000 train, 1,000 validation and 4,800 test waves``."""
+        train, validation, test = (f"{self.records(split):,} {split}" for split in SPLITS)
+        return f"{train}, {validation} and {test} waves"
 
     def records(self, split: Split) -> int:
         """Number of exit waves in a split: shapes x sizes x orientations."""

@@ -22,9 +22,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
-from nanoshape_lib.datasets.files import Files
-from nanoshape_lib.datasets.schema import Chunk
-from nanoshape_lib.datasets.store import Store, finished, prepare, seal_chunk
+from nanoshape_lib.datasets.store import COLUMNS, Chunk, Files, Store, prepare, seal
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, Specimen, shake
@@ -101,39 +99,24 @@ def _one_thread() -> Iterator[None]:
 
 
 def _write_chunk(path: str, design_json: str, device: str, chunk: Chunk) -> int:
-    """Compute and store records start to stop, and seal them."""
+    """Compute and store the records of a chunk, and seal them; returns how many they are."""
     design = DatasetDesign.model_validate_json(design_json)
     split, start, stop = chunk
     group: Any = zarr.open_group(path, mode="r+")[split]
-    waves, rows = [], []
     with _one_thread():
-        for index in range(start, stop):
-            record = make_record(design, split, index)
-            wave = exit_wave(record.scene, design.microscope, design.fidelity, device)
-            waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
-            rows.append(record)
-    group["label"][start:stop] = [row.label for row in rows]
-    group["size_A"][start:stop] = [row.size_A for row in rows]
-    group["atoms"][start:stop] = [row.atoms for row in rows]
-    group["rotation"][start:stop] = np.stack([row.rotation for row in rows])
-    group["block"][start:stop] = [row.block for row in rows]
-    group["waves"][start:stop] = np.stack(waves)
-    seal_chunk(Files(path), chunk)
+        records = [make_record(design, split, index) for index in range(start, stop)]
+        waves = [exit_wave(record.scene, design.microscope, design.fidelity, device) for record in records]
+    for name in COLUMNS:
+        group[name][start:stop] = np.stack([getattr(record, name) for record in records])
+    group["waves"][start:stop] = np.stack([(wave.real, wave.imag) for wave in waves]).astype(np.float16)
+    seal(Files(path), chunk)
     return stop - start
 
 
-class Cost(NamedTuple):
-    """How many exit waves a design asks for, how many images they make, and the bytes they take."""
-
-    waves: int
-    images: int
-    bytes: int
-
-
-def cost(design: DatasetDesign) -> Cost:
-    """What a design asks for; the bytes are those of the waves, which are nearly all."""
+def cost(design: DatasetDesign) -> tuple[int, int, int]:
+    """Exit waves that a design asks for, the images they make, and the bytes of the waves, which are nearly all."""
     waves = sum(design.records(split) for split in SPLITS)
-    return Cost(waves, waves * len(design.defoci_A), waves * 4 * wave_pixels(design.microscope) ** 2)
+    return waves, waves * len(design.defoci_A), waves * 4 * wave_pixels(design.microscope) ** 2
 
 
 def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
@@ -155,11 +138,25 @@ def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
     return float(np.mean(times))
 
 
-def _connect(scheduler: str) -> Client:
+def cost_lines(design: DatasetDesign, path: str, workers: int | None = None, device: str = "cpu") -> list[str]:
+    """What a design costs: waves, images, bytes, and the time for what is missing at ``path`` on this machine."""
+    waves, images, size = cost(design)
+    lines = [f"{design.counts} x {len(design.defoci_A)} defoci: {images:,} images from {size / 1e6:,.1f} MB of waves"]
     try:
-        return Client(scheduler, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise NanoshapeError(f"scheduler is {scheduler}, but no Dask scheduler answers there: {error}") from None
+        left = sum(stop - start for _, start, stop in Store(path).missing())
+    except NanoshapeError:  # there is none yet, or the simulation will say what is wrong with it
+        left = waves
+    if left:
+        every = os.cpu_count() or 1
+        cores = every if workers is None else min(every, max(workers, 1))
+        seconds = seconds_per_wave(design, device)
+        total = left * seconds / cores
+        duration = f"{total:.0f} seconds" if total < 120 else f"{total / 60:,.0f} minutes"
+        lines.append(
+            f"{left:,} of {waves:,} waves to make, {1e3 * seconds:.0f} ms each in a trial of 5:"
+            f" about {duration} on {cores} core{'s' * (cores > 1)} of this machine"
+        )
+    return lines
 
 
 def _run(arguments: tuple[str, str, str], todo: list[Chunk], workers: int, client: Client | None) -> Iterator[int]:
@@ -235,9 +232,8 @@ def generate(
 ) -> Store:
     """Make a data set, finish one that was interrupted, or repair one that was damaged.
 
-    The bytes of the store depend on the design alone, not on the number of processes nor on
-    interruptions, among machines whose libraries choose the same instructions; sums on a CUDA device
-    have no fixed order and agree to rounding.
+    The bytes of the store depend on the design alone, not on the number of processes nor on interruptions, among
+    machines whose libraries choose the same instructions; results of a CUDA device agree to rounding.
 
     Parameters
     ----------
@@ -254,11 +250,6 @@ def generate(
     check
         Whether to read all that is there already, and to make again the chunks that are damaged.
 
-    Returns
-    -------
-    Store
-        The finished store, opened.
-
     Raises
     ------
     NanoshapeError
@@ -273,10 +264,13 @@ def generate(
     files = Files(path)
     if str(path).startswith("memory://") and (workers or scheduler):
         raise NanoshapeError(f"path is {path}, but other processes cannot reach this one's memory; set workers to 0")
-    if not check and (store := finished(files, design)):
+    if not check and (store := Store.finished(files, design)):
         return store
     with ExitStack() as stack:
-        client = stack.enter_context(_connect(scheduler)) if scheduler else None
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=CONNECT_SECONDS)) if scheduler else None
+        except (OSError, ValueError) as error:
+            raise NanoshapeError(f"scheduler is {scheduler}, but no Dask scheduler answers there: {error}") from None
         try:
             stack.enter_context(_only_writer(files))
             prepare(files, design)
@@ -288,9 +282,7 @@ def generate(
         except (CancelledError, CommClosedError):
             raise NanoshapeError("the Dask cluster was lost; what is done is kept, and the same call goes on") from None
         except KilledWorker as error:
-            raise NanoshapeError(
-                f"processes were killed again and again, perhaps for want of memory: {error}"
-            ) from None
+            raise NanoshapeError(f"processes were killed over and over, perhaps for want of memory: {error}") from None
         except OSError as error:
             raise NanoshapeError(
                 f"{path} cannot be written ({error.strerror or error}); what is done is kept, and the same call goes on"

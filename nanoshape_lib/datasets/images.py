@@ -145,7 +145,7 @@ def _form(
     count = len(table) if waves is None else waves
     if not 0 < count <= len(table):
         raise NanoshapeError(f"waves is {waves}, but must be between 1 and {len(table)}, the {split} waves there are")
-    if any(start < count for _, start, _ in store.missing_chunks(split)):
+    if any(start < count for _, start, _ in store.missing(split)):
         raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing; simulate it again")
 
     def one(index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

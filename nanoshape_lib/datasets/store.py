@@ -1,38 +1,62 @@
 """The store of a data set: a Zarr hierarchy in which every byte can be checked.
 
-Its metadata are a function of the design. Records come in chunks of ten, a few files each; a further file
-of the chunk, its seal, holds the CRC-32 of every one of them and is written last. Every file is written
-whole or not at all.
+Its metadata are a function of the design. Records come in chunks of ten, a few files each; a further file of the chunk,
+its seal, holds the CRC-32 of every one of them and is written last. Every file is written whole or not at all.
 """
 
 import hashlib
 import json
 import zlib
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import zarr
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
-from nanoshape_lib.datasets.files import Files
-from nanoshape_lib.datasets.schema import (
-    DATA,
-    ROOT,
-    SCHEMA_VERSION,
-    Chunk,
-    chunk_file,
-    chunks,
-    design_sha256,
-    documents,
-    root_document,
-    seal,
-)
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.particles import orientation, shapes
+from nanoshape_lib.particles import orientation
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.paths import replacing
+from nanoshape_lib.simulation.exit_waves import wave_pixels
+from nanoshape_lib.simulation.imaging import focal_series
+
+SCHEMA_VERSION = 2
+CHUNK = 10
+ROOT = "zarr.json"
+# Data type, shape of one record, and a fill value that no record has.
+COLUMNS: dict[str, tuple[str, tuple[int, ...], int | str]] = {
+    "label": ("int8", (), -1),
+    "size_A": ("float32", (), "NaN"),
+    "atoms": ("int32", (), -1),
+    "rotation": ("float64", (3, 3), "NaN"),
+    "block": ("int8", (), -1),
+}
+DATA = (*COLUMNS, "waves")
+SHEET_COLUMNS = 8
+# As Zarr and `replacing` name what they have not finished.
+_PARTIAL = f"*.{32 * '[0-9a-f]'}.partial*"
+
+
+class Chunk(NamedTuple):
+    """Records start to stop of a split, made and checked together."""
+
+    split: Split
+    start: int
+    stop: int
+
+    def file(self, name: str) -> str:
+        """The file that holds the chunk of a column, of the waves or of the seals."""
+        dimensions = {"rotation": 3, "waves": 4, "seal": 2}.get(name, 1)
+        return f"{self.split}/{name}/c/{self.start // CHUNK}" + "/0" * (dimensions - 1)
 
 
 class Fault(NamedTuple):
@@ -43,9 +67,111 @@ class Fault(NamedTuple):
     chunk: Chunk | None = None
 
 
-def seal_chunk(files: Files, chunk: Chunk) -> None:
-    """Declare a chunk whose files are all written to be done."""
-    files.write(chunk_file(chunk, "seal"), seal(files.read(chunk_file(chunk, name)) or b"" for name in DATA))
+def chunks(design: DatasetDesign, *splits: Split) -> list[Chunk]:
+    """The chunks of some splits, by default of all."""
+    return [
+        Chunk(split, start, min(start + CHUNK, design.records(split)))
+        for split in splits or SPLITS
+        for start in range(0, design.records(split), CHUNK)
+    ]
+
+
+class Files:
+    """Files by their path below a folder of this machine, or below any URL that fsspec knows."""
+
+    def __init__(self, path: str | Path):
+        try:
+            self._fs, self._root = url_to_fs(str(path) if "://" in str(path) else str(Path(path).absolute()))
+        except (ImportError, ValueError) as error:
+            raise NanoshapeError(f"store is {path}, but that URL cannot be used: {error}") from None
+        self.folder = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
+        self.path = self.folder or str(path)
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file, None if there is none."""
+        try:
+            return self._fs.cat_file(f"{self._root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file; behind a URL it is for the other side to have it whole."""
+        if self.folder is None:
+            self._fs.pipe_file(f"{self._root}/{name}", content)
+            return
+        with replacing(self.folder / name) as partial:
+            partial.write_bytes(content)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(f"{self._root}/{name}")
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file."""
+        self._fs.invalidate_cache()
+        found = self._fs.find(self._root, detail=True)
+        return {name[len(self._root) :].lstrip("/"): entry["size"] for name, entry in found.items()}
+
+    def remove_partial(self) -> None:
+        """Remove what killed writers have left; object stores do not keep such things."""
+        for left in self.folder.rglob(_PARTIAL) if self.folder is not None else ():
+            left.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------ metadata
+
+
+def _document(**entries: Any) -> bytes:
+    return json.dumps({"zarr_format": 3, **entries}, indent=2).encode()
+
+
+def _array(records: int, chunk: int, dtype: str, shape: tuple[int, ...], fill: int | str, codecs: list) -> bytes:
+    return _document(
+        node_type="array",
+        shape=(records, *shape),
+        data_type=dtype,
+        chunk_grid={"name": "regular", "configuration": {"chunk_shape": (chunk, *shape)}},
+        chunk_key_encoding={"name": "default", "configuration": {"separator": "/"}},
+        fill_value=fill,
+        codecs=codecs,
+        attributes={},
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _design_sha256(design: DatasetDesign) -> str:
+    return _sha256(design.model_dump_json().encode())
+
+
+def _root_document(design: DatasetDesign) -> bytes:
+    """Metadata of the root: the design, and what it is made with."""
+    versions = {name: version(name) for name in ("nanoshape_lib", "numpy", "torch", "zarr")}
+    attributes = {"schema_version": SCHEMA_VERSION, "versions": versions, "design": design.model_dump(mode="json")}
+    return _document(node_type="group", attributes=attributes)
+
+
+def _documents(design: DatasetDesign, root: bytes) -> dict[str, bytes]:
+    """All metadata below the root, by file (Zarr v3 core specification; sharding codec 1.0)."""
+    plain = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    checked = [*plain, {"name": "crc32c"}]
+    pixels = wave_pixels(design.microscope)
+    sharding = {"chunk_shape": (1, 2, pixels, pixels), "codecs": checked, "index_codecs": checked}
+    sharded = [{"name": "sharding_indexed", "configuration": sharding | {"index_location": "end"}}]
+    hashes = {"design_sha256": _design_sha256(design), "root_sha256": _sha256(root)}
+    found = {}
+    for split in SPLITS:
+        records = design.records(split)
+        arrays = {name: _array(records, CHUNK, *about, checked) for name, about in COLUMNS.items()}
+        arrays["waves"] = _array(records, CHUNK, "float16", (2, pixels, pixels), "NaN", sharded)
+        arrays["seal"] = _array(len(chunks(design, split)), 1, "uint32", (len(DATA) + 1,), 0, plain)
+        found[f"{split}/{ROOT}"] = _document(node_type="group", attributes=hashes)
+        found |= {f"{split}/{name}/{ROOT}": document for name, document in arrays.items()}
+    return found
 
 
 def _attributes(document: bytes | None) -> dict[str, Any]:
@@ -62,10 +188,9 @@ class _Root:
     def __init__(self, files: Files):
         self.document = files.read(ROOT)
         self.attributes = _attributes(self.document)
-        splits = [_attributes(files.read(f"{split}/zarr.json")) for split in SPLITS]
+        splits = [_attributes(files.read(f"{split}/{ROOT}")) for split in SPLITS]
         self.design_sha256 = {found["design_sha256"] for found in splits if "design_sha256" in found}
-        hashes = {found.get("root_sha256") for found in splits}
-        self.intact = hashlib.sha256(self.document or b"").hexdigest() in hashes
+        self.intact = _sha256(self.document or b"") in {found.get("root_sha256") for found in splits}
         schema = self.attributes.get("schema_version")
         # Older schemas keep no hash of their root.
         if schema != SCHEMA_VERSION and schema is not None and (self.intact or not self.design_sha256):
@@ -84,25 +209,37 @@ def prepare(files: Files, design: DatasetDesign) -> None:
     root = _Root(files)
     document, known = root.document, root.design_sha256
     if root.intact:
-        known = {design_sha256(DatasetDesign.model_validate(root.attributes["design"]))}
+        known = {_design_sha256(DatasetDesign.model_validate(root.attributes["design"]))}
     elif not known and files.sizes():
         raise NanoshapeError(f"path is {files.path}, but files of another kind are there; name another path")
-    if known and design_sha256(design) not in known:
+    if known and _design_sha256(design) not in known:
         raise NanoshapeError(f"path is {files.path}, but the store there was made by another design; name another path")
     if document is None or not root.intact:
-        document = root_document(design)
-    for name, content in (documents(design, document) | {ROOT: document}).items():
+        document = _root_document(design)
+    for name, content in (_documents(design, document) | {ROOT: document}).items():
         if files.read(name) != content:
             files.write(name, content)
 
 
-class Store:
-    """A data set of exit waves in a folder or behind a URL.
+# ------------------------------------------------------------------ records
 
-    Parameters
-    ----------
-    path
-        Folder of the Zarr store, or a URL that fsspec knows, such as ``s3://bucket/waves.zarr``.
+
+def _checksums(contents: Iterable[bytes]) -> bytes:
+    """CRC-32 of every file of a chunk, and of that row itself.
+
+    It is not the CRC-32C at the end of each encoded chunk, under which all intact files are alike.
+    """
+    row = np.array([zlib.crc32(content) for content in contents], "<u4").tobytes()
+    return row + zlib.crc32(row).to_bytes(4, "little")
+
+
+def seal(files: Files, chunk: Chunk) -> None:
+    """Declare a chunk whose files are all written to be done."""
+    files.write(chunk.file("seal"), _checksums(files.read(chunk.file(name)) or b"" for name in DATA))
+
+
+class Store:
+    """A data set of exit waves in a folder or behind a URL that fsspec knows, such as ``s3://bucket/waves.zarr``.
 
     Raises
     ------
@@ -120,16 +257,20 @@ class Store:
             raise NanoshapeError(f"{path}/{ROOT} is missing or damaged; simulate the same design to restore it")
         self.versions: dict[str, str] = root.attributes["versions"]
         self.design = DatasetDesign.model_validate(root.attributes["design"])
-        self._expected = documents(self.design, root.document)
+        self._expected = _documents(self.design, root.document)
 
-    def missing_chunks(self, split: Split) -> list[Chunk]:
-        """Ranges (split, start, stop) of records that are not there yet."""
-        done = self._files.sizes(f"{split}/seal/c")
-        return [chunk for chunk in chunks(self.design, split) if chunk_file(chunk, "seal") not in done]
+    @classmethod
+    def finished(cls, files: Files, design: DatasetDesign) -> "Store | None":
+        """The store of a design if it is there with sound metadata and no chunk missing; chunks are not read."""
+        if not _Root(files).intact:
+            return None
+        store = cls(files.path)
+        return None if store.design != design or store._metadata_faults() or store.missing() else store
 
-    def missing(self) -> list[Chunk]:
-        """The same for all splits."""
-        return [chunk for split in SPLITS for chunk in self.missing_chunks(split)]
+    def missing(self, *splits: Split) -> list[Chunk]:
+        """Chunks of some splits, by default of all, that are not there yet."""
+        done = self._files.sizes()
+        return [chunk for chunk in chunks(self.design, *splits) if chunk.file("seal") not in done]
 
     def bytes_and_files(self) -> tuple[int, int]:
         """How many bytes the store has, and in how many files."""
@@ -141,34 +282,29 @@ class Store:
 
         Of a chunk that is not done yet, its seal alone is named.
         """
-        faults = self.metadata_faults()
-        every = [chunk for split in SPLITS for chunk in chunks(self.design, split)]
-        with tqdm(total=sum(stop - start for _, start, stop in every), desc="checking", unit="wave") as bar:
-            for chunk in every:
-                faults += self._chunk_faults(chunk)
-                bar.update(chunk[2] - chunk[1])
+        faults = self._metadata_faults()
+        for chunk in tqdm(chunks(self.design), desc="checking", unit="chunk"):
+            faults += self._chunk_faults(chunk)
         return faults
 
-    def metadata_faults(self) -> list[Fault]:
+    def _metadata_faults(self) -> list[Fault]:
         """Metadata below the root that are missing or are not what the design makes them."""
         found = {name: self._files.read(name) for name in self._expected}
         wrong = [name for name, content in self._expected.items() if found[name] != content]
         return [Fault(name, "missing" if found[name] is None else "damaged") for name in wrong]
 
     def _chunk_faults(self, chunk: Chunk) -> list[Fault]:
-        name = chunk_file(chunk, "seal")
+        name, found = chunk.file("seal"), [self._files.read(chunk.file(name)) for name in DATA]
         sealed = self._files.read(name)
         if sealed is None:
             return [Fault(name, "missing", chunk)]
         if len(sealed) != 4 * (len(DATA) + 1) or zlib.crc32(sealed[:-4]).to_bytes(4, "little") != sealed[-4:]:
             return [Fault(name, "damaged", chunk)]
-        faults = []
-        for column, expected in zip(DATA, np.frombuffer(sealed[:-4], "<u4"), strict=True):
-            content = self._files.read(chunk_file(chunk, column))
-            if content is None or zlib.crc32(content) != expected:
-                problem: Literal["missing", "damaged"] = "missing" if content is None else "damaged"
-                faults.append(Fault(chunk_file(chunk, column), problem, chunk))
-        return faults
+        return [
+            Fault(chunk.file(column), "missing" if content is None else "damaged", chunk)
+            for column, content, expected in zip(DATA, found, np.frombuffer(sealed[:-4], "<u4"), strict=True)
+            if content is None or zlib.crc32(content) != expected
+        ]
 
     def clear(self, broken: list[Chunk]) -> None:
         """Remove the files of chunks that are to be made again, their seals first.
@@ -177,12 +313,11 @@ class Store:
         """
         there = self._files.sizes()
         for name in ("seal", *DATA):
-            self._files.remove(file for chunk in broken if (file := chunk_file(chunk, name)) in there)
+            self._files.remove(file for chunk in broken if (file := chunk.file(name)) in there)
 
     @cached_property
     def _group(self) -> Any:
-        faults = self.metadata_faults()
-        if faults:
+        if faults := self._metadata_faults():
             raise self._damaged(faults[0].file)
         return zarr.open_group(self.path, mode="r")
 
@@ -219,18 +354,49 @@ class Store:
         the split: images with one group share everything but the imaging conditions. A wave that is not
         there yet has the label -1 and no shape.
         """
-        columns = {name: self._read(f"{split}/{name}") for name in ("label", "size_A", "atoms", "block")}
-        table = pd.DataFrame(columns)
+        table = pd.DataFrame({name: self._read(f"{split}/{name}") for name in ("label", "size_A", "atoms", "block")})
         table.insert(0, "group", np.arange(len(table)))
-        titles = {int(shape): shape.title for shape in shapes.Shape}
-        table.insert(2, "shape", table["label"].map(titles))
+        table.insert(2, "shape", table["label"].map({int(shape): shape.title for shape in Shape}))
         table[["beam_x", "beam_y", "beam_z"]] = orientation.beam_direction(self._read(f"{split}/rotation"))
         return table
 
+    def lines(self) -> list[str]:
+        """What the store holds, whether it is finished or not, in a few lines."""
+        design, (size, files) = self.design, self.bytes_and_files()
+        lines = [
+            f"{self.path}: schema {SCHEMA_VERSION}, {size / 1e6:,.1f} MB in {files:,} files",
+            f"made with {', '.join(f'{name} {number}' for name, number in self.versions.items())}",
+            f"design: seed {design.seed}, fidelity {design.fidelity}, {design.beam},"
+            f" {design.microscope.energy_eV / 1e3:g} kV",
+            f"shapes: {', '.join(shape.title for shape in Shape)}",
+            f"sizes: {', '.join(f'{size_A:g}' for size_A in design.sizes_A)} Å",
+            f"defoci: {', '.join(f'{defocus_A:g}' for defocus_A in design.defoci_A)} Å",
+        ]
+        for split in SPLITS:
+            records, blocks = design.records(split), ", ".join(map(str, design.split(split).blocks))
+            missing = sum(stop - start for _, start, stop in self.missing(split))
+            state = f"{records - missing:,} done, {missing:,} missing" if missing else "all done"
+            lines.append(f"{split}: {records:,} waves on carbon {blocks}, {state}")
+        return lines
 
-def finished(files: Files, design: DatasetDesign) -> Store | None:
-    """The store of a design if it is there with sound metadata and no chunk missing; chunks are not read."""
-    if not _Root(files).intact:
-        return None
-    store = Store(files.path)
-    return None if store.design != design or store.metadata_faults() or store.missing() else store
+    def sheet(self) -> tuple[np.ndarray, pd.DataFrame, str]:
+        """What a contact sheet shows: images (N, pixels, pixels), a table with ``label`` and ``size``, and a sentence.
+
+        There is one image of each shape and of up to eight sizes at the middle defocus, of the training waves that are
+        done; a NanoshapeError says that none is.
+        """
+        design, table = self.design, self.table("train")
+        table["size"] = np.array(design.sizes_A)[table["group"] // len(Shape) % len(design.sizes_A)]
+        shown = table["size"].isin(design.sizes_A[:: -(-len(design.sizes_A) // SHEET_COLUMNS)])
+        for _, start, stop in self.missing("train"):
+            shown[start:stop] = False
+        if not shown.any():
+            raise NanoshapeError(f"{self.path} holds no training wave yet; simulate its design first")
+        table, defocus_A = (
+            table[shown].drop_duplicates(["label", "size"]),
+            float(np.quantile(design.defoci_A, 0.5, method="higher")),
+        )
+        waves = (self.waves("train", index, index + 1)[0] for index in table["group"])
+        about = np.array([defocus_A]), design.microscope, design.camera
+        images = [focal_series(wave, *about, seed)[0] for seed, wave in zip(table["group"], waves, strict=True)]
+        return np.stack(images), table, f"defocus {defocus_A:g} Å, fidelity {design.fidelity}, seed {design.seed}"

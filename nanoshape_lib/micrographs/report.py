@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 
-from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.html import picture
 from nanoshape_lib.figures.micrographs import overview
 from nanoshape_lib.micrographs.analysis import Analysis, Explanation, predictions
 from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.paths import replacing
 from nanoshape_lib.trust.classifier import CLASSES
 
 TABLE, PAGE = "predictions.csv", "index.html"
@@ -57,7 +57,6 @@ def write_report(
     Path
         The page.
     """
-    files = Files(folder)
     parts = [f"<p>{escape(about)}</p>"]
     if refused:
         rows = "".join(f'<li class="refused">{escape(str(error))}</li>' for error in refused)
@@ -69,8 +68,10 @@ def write_report(
         f"<style>{PAGE_STYLE}{STYLE}</style><body><main><h1>Shapes of nanoparticles</h1>{''.join(parts)}</main>"
         "</body></html>"
     )
-    files.write(TABLE, predictions(analyses).to_csv(index=False).encode())
-    files.write(PAGE, page.encode())
+    table = predictions(analyses).to_csv(index=False)
+    for name, text in ((TABLE, table), (PAGE, page)):
+        with replacing(Path(folder) / name) as partial:
+            partial.write_text(text, encoding="utf-8")
     return Path(folder) / PAGE
 
 

@@ -30,7 +30,7 @@ class DatasetBrowser(ipywidgets.VBox):
     """Shape, size and a point on the sphere of beam directions; the whole focal series of the wave that lies there."""
 
     def __init__(self, store: Store, split: Split = "test"):
-        if store.missing_chunks(split):
+        if store.missing(split):
             raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing")
         self.store, self.split, self.table = store, split, store.table(split)
         shapes = [(shape.title, shape) for shape in Shape if shape in set(self.table["label"])]

@@ -30,8 +30,7 @@ from ase import Atoms
 from nanoshape_lib.datasets.design import DatasetDesign, SplitDesign
 from nanoshape_lib.datasets.generation import cost, generate, make_record
 from nanoshape_lib.datasets.images import make_images, make_pass
-from nanoshape_lib.datasets.schema import chunk_file, chunks
-from nanoshape_lib.datasets.store import Store
+from nanoshape_lib.datasets.store import Store, chunks
 from nanoshape_lib.networks.models import build_model, forward
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
@@ -101,7 +100,7 @@ def small_design(design: DatasetDesign, orientations: int) -> DatasetDesign:
 def completion_times(design: DatasetDesign, workers: int, folder: Path) -> np.ndarray:
     """Simulate a design, and return when [s] each chunk of the training split was sealed, in order."""
     generate(design, folder, workers=workers)
-    seals = [folder / chunk_file(chunk, "seal") for chunk in chunks(design, "train")]
+    seals = [folder / chunk.file("seal") for chunk in chunks(design, "train")]
     return np.sort([seal.stat().st_mtime for seal in seals])
 
 
@@ -149,16 +148,16 @@ def measure_images(table: Table, paper: DatasetDesign, waves_per_second: float, 
     turned = make_pass(store, 0, 2, waves=4 * count)
     prepared = len(turned) / (time.perf_counter() - start)
     together = 1 / (1 / (series * waves_per_second) + 1 / images_per_second)
-    everything = cost(paper)
+    waves, images, size = cost(paper)
     table.add(
         f"images alone, {len(focal_modes(paper.microscope))} coherent systems each, all cores",
         images_per_second,
         "images/s",
     )
     table.add(f"images with their waves, {series} defoci a wave", together, "images/s", least=25)
-    table.add(f"the paper's {everything.waves} waves", everything.waves / waves_per_second / 3600, "hours", most=4)
-    table.add(f"the paper's waves and {everything.images} images", everything.images / together / 3600, "hours")
-    table.add("size of the paper's waves", everything.bytes / GIBIBYTE, "GiB", most=6)
+    table.add(f"the paper's {waves} waves", waves / waves_per_second / 3600, "hours", most=4)
+    table.add(f"the paper's waves and {images} images", images / together / 3600, "hours")
+    table.add("size of the paper's waves", size / GIBIBYTE, "GiB", most=6)
     table.add("1,000 turned images prepared ahead on disk (0.03 GiB), all cores", 1000 / prepared, "s")
 
 

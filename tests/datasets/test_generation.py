@@ -9,10 +9,9 @@ from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, SplitDesign
-from nanoshape_lib.datasets.files import Files
 from nanoshape_lib.datasets.generation import cost, make_record, seconds_per_wave
 from nanoshape_lib.datasets.images import load_images, make_images, save_images
-from nanoshape_lib.datasets.store import Store, prepare
+from nanoshape_lib.datasets.store import Files, Store, prepare
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.simulation.exit_waves import exit_wave

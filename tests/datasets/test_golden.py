@@ -66,7 +66,7 @@ class Waves:
     def table(self, split: str) -> pd.DataFrame:
         return pd.DataFrame({"group": range(4), "label": range(4)})
 
-    def missing_chunks(self, split: str) -> list:
+    def missing(self, *splits: str) -> list:
         return []
 
     def waves(self, split: str, start: int, stop: int) -> np.ndarray:
