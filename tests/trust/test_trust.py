@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from nanoshape_lib.studies.registry import STUDIES
 from scipy.spatial.distance import mahalanobis
 from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
@@ -24,6 +23,7 @@ from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.ranges import Ranges
 from nanoshape_lib.studies import ood as trust_study_module
+from nanoshape_lib.studies import runner
 from nanoshape_lib.studies.ood import Sizes, calibration_store, trust_study
 from nanoshape_lib.studies.ood_tables import auroc
 from nanoshape_lib.studies.profiles import load_profile
@@ -438,10 +438,12 @@ def test_both_networks_are_calibrated_each_for_its_own_settings(tiny_store, tmp_
     def note(weights, store, cache, folder, draw, device):
         asked[weights.stem] = draw
         assert device == "cpu"
+        return (pd.DataFrame({"value": [1.0]}),) * 2
 
     monkeypatch.setattr(trust_study_module, "trust_study", note)
     monkeypatch.setattr(trust_study_module, "prepared_store", lambda profile: tiny_store)
-    assert STUDIES["trust"](load_profile("smoke"), np.inf, tmp_path, tmp_path) == (2, 2)
+    job = runner.Job(load_profile("smoke"), tmp_path, tmp_path)
+    assert runner.run(runner.study("trust", job), job) == []
     assert asked["cnn6"] is None
     errors = [setting.pixel_error for setting in asked["cnn6_ranges"](200, np.random.default_rng(0))]
     assert max(errors) <= 0.01 and min(errors) >= -0.01 and np.std(errors) > 0.004
