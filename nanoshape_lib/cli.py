@@ -177,7 +177,7 @@ def train(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="The study, such as trust; any other word lists them all.")],
+    name: Annotated[str, typer.Argument(help="The study, such as ood; any other word lists them all.")],
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",

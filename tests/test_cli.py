@@ -63,7 +63,7 @@ def test_the_seed_of_the_command_line_wins_over_the_file_s(design_file, tmp_path
     [("toaster", "must be cpu, cuda or cuda:N"), ("cuda:99", "but this machine has")],
 )
 def test_a_device_that_is_not_there_is_refused(design_file, tmp_path, device, sentence):
-    for words in (("simulate", design_file, tmp_path / "waves.zarr", "--workers", 0), ("study", "trust")):
+    for words in (("simulate", design_file, tmp_path / "waves.zarr", "--workers", 0), ("study", "ood")):
         status, _, errors = run(*words, "--device", device)
         assert status == 1 and f"device is '{device}'" in errors[0] and sentence in errors[0]
     assert not (tmp_path / "waves.zarr").exists()

@@ -29,7 +29,7 @@ from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CHUNK = 10
 ROOT = "zarr.json"
 # Data type, shape of one record, and a fill value that no record has.

@@ -1,4 +1,4 @@
-"""Figures about trust: strangers, how well they are told apart, coverage of the sets, where a network looks."""
+"""Figures about trust: particles that are out of distribution, how well they are told, and the coverage of sets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,16 +15,12 @@ from nanoshape_lib.figures.style import INK, PALE, QUIET, stamp, styled
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A
 
 TOGETHER, FIRST = "all together", "#4b2991"
-METHODS: dict[str, tuple[str, str, str]] = {
-    "highest probability": ("highest probability", "o", "#E69F00"),
-    "energy": ("energy", "s", "#56B4E9"),
-    "Mahalanobis": ("Mahalanobis", "^", "#CC79A7"),
-    "neighbours": ("neighbours", "v", "#009E73"),
-    "shape": ("shape", "*", "#000000"),
-    "matter": ("matter", "h", "#999933"),
-    "pixel size": ("pixel size", "D", "#D55E00"),
-    "lattice": ("lattice", "P", "#0072B2"),
-    "element": ("element", "X", "#882255"),
+METHODS = {
+    "probability": ("o", "#E69F00"),
+    "shape": ("*", "#000000"),
+    "matter": ("h", "#999933"),
+    "pixel size": ("D", "#D55E00"),
+    "lattice": ("P", "#0072B2"),
 }
 BOND_A, INSIDE = 1.2 * GOLD_NEIGHBOUR_DISTANCE_A, 12
 SETS = {
@@ -57,19 +53,19 @@ def particle_rows(rows: Mapping[str, Sequence[tuple[str, Atoms]]]) -> Figure:
 
 
 @styled
-def strangers_told_apart(table: pd.DataFrame, text: str) -> Figure:
-    """Area under the curve of every kind of stranger, for the score in use and for single ones.
+def ood_auroc(table: pd.DataFrame, text: str) -> Figure:
+    """Area under the curve of every kind of particle, for the combined OOD score and for single ones.
 
     Left for single images, right for focal series. Black ticks are what is asked for; bars are 95 % intervals over
-    particles. ``table``: from :func:`nanoshape_lib.studies.ood.novelty_table`.
+    particles. ``table``: from :func:`nanoshape_lib.studies.ood.ood_table`.
     """
     counts, kinds = sorted(table["images"].unique()), list(dict.fromkeys(table["kind"]))
     fig, axes = plt.subplots(1, len(counts), figsize=(7.2, 0.29 * len(kinds) + 1.3), sharey=True, squeeze=False)
     for ax, count in zip(axes.flat, counts, strict=True):
         rows = table[table["images"] == count].pivot(index="kind", columns="method").loc[kinds]
         places = np.arange(len(kinds))
-        for method, (label, marker, colour) in METHODS.items():
-            ax.plot(rows["auroc", method], places, marker, color=colour, ms=3.5, alpha=0.8, label=label)
+        for method, (marker, colour) in METHODS.items():
+            ax.plot(rows["auroc", method], places, marker, color=colour, ms=3.5, alpha=0.8, label=method)
         low, middle, high = (rows[name, TOGETHER].to_numpy() for name in ("low", "auroc", "high"))
         interval = np.maximum([middle - low, high - middle], 0)
         ax.errorbar(middle, places, xerr=interval, fmt="o", color=FIRST, ms=6, elinewidth=1.5, label=TOGETHER)
@@ -119,29 +115,5 @@ def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Fig
     right.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     fig.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=7)
     fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
-    stamp(fig, text)
-    return fig
-
-
-@styled
-def evidence(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], text: str) -> Figure:
-    """Images, and over each of them where the evidence for a shape lies.
-
-    ``images``: (N, h, w); ``maps``: from :func:`nanoshape_lib.networks.explanation.grad_cam`, (N, h, w), between 0 and
-    1; ``titles``: what stands above each pair.
-    """
-    columns = min(5, len(images))
-    rows = -(-len(images) // columns)
-    fig, axes = plt.subplots(2 * rows, columns, figsize=(1.45 * columns, 3.05 * rows + 0.3), squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
-    for index, (image, cam, title) in enumerate(zip(images, maps, titles, strict=True)):
-        row, column = divmod(index, columns)
-        upper, lower = axes[2 * row, column], axes[2 * row + 1, column]
-        grey = {"cmap": "gray", "vmin": np.quantile(image, 0.002), "vmax": np.quantile(image, 0.998)}
-        upper.imshow(image.T, origin="lower", **grey)
-        lower.imshow(image.T, origin="lower", **grey)
-        lower.imshow(cam.T, origin="lower", cmap="inferno", alpha=0.65 * cam.T, vmin=0, vmax=1)
-        upper.set_title(title, fontsize=7)
     stamp(fig, text)
     return fig

@@ -18,7 +18,7 @@ from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.field import MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.studies.ood_tables import auroc
+from nanoshape_lib.studies.ood import auroc
 from nanoshape_lib.studies.robustness import AFTER, classifiers
 from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
@@ -232,7 +232,7 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     counts
         Numbers of particles.
     seed
-        Of the grouping and of the bootstrap.
+        Of the grouping.
 
     Returns
     -------
@@ -252,10 +252,10 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     for metal, part in each_micrograph(table).groupby("metal", sort=False):
         scores[0, str(metal)] = part[["surprise"]].to_numpy().tolist()
     rows = []
-    for (count, metal), strange in scores.items():
+    for (count, metal), others in scores.items():
         if metal != "Au":
-            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(strange), seed)
-            rows.append((metal, count, value, low, high, len(strange)))
+            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others))
+            rows.append((metal, count, value, low, high, len(others)))
     return pd.DataFrame(rows, columns=["metal", "particles", "auroc", "low", "high", "micrographs"])
 
 

@@ -1,79 +1,252 @@
-"""How far a network can be trusted: its calibration file, and the tables of coverage and of strangers told apart."""
+"""How far a network can be trusted: its calibration from scratch, and tables of coverage and of OOD scores by kind."""
 
-from importlib.metadata import version
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDesign
-from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
+from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.networks import features
-from nanoshape_lib.networks.evaluation import calibration_error, predictions_table
+from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.features import Views, look
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
-from nanoshape_lib.paths import cache_folder, cache_key, file_sha256
-from nanoshape_lib.simulation.devices import hardware
+from nanoshape_lib.paths import cache_folder, cache_key, file_sha256, replacing
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.ranges import Ranges
-from nanoshape_lib.studies.ood_tables import Seen, coverage_table, novelty_table
-from nanoshape_lib.studies.results import RESULTS, save_images_of, save_results
+from nanoshape_lib.studies.profiles import Profile
+from nanoshape_lib.studies.results import save_images_of
 from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.studies.trainings import IMAGES, WAVES, prepared_store
-from nanoshape_lib.trust import ood_kinds, outlier_training, spectral_training, strained, weighing
-from nanoshape_lib.trust.conformal import calibrate, save_trust
-from nanoshape_lib.trust.fitting import (
-    Sizes,
-    exposed_views,
-    kept,
-    learned_matter_check,
-    learned_spectral_check,
-    weighed,
-)
-from nanoshape_lib.trust.ood import COMPONENTS, Novelty
-from nanoshape_lib.trust.outlier_exposure import shape_values
-from nanoshape_lib.trust.outlier_training import fit_odds
+from nanoshape_lib.trust import outlier_exposure as outliers
+from nanoshape_lib.trust.classifier import Judgement, judge
+from nanoshape_lib.trust.conformal import SCALING_SHARE, SERIES, Trust, calibrate, mass_above, save_trust
+from nanoshape_lib.trust.ood import SCORES, Heads
+from nanoshape_lib.trust.outlier_exposure import KINDS
+from nanoshape_lib.trust.spectral_check import SpectralCheck, SpectralEstimate, fit_check
 
-# Versions of the steps that are kept; see `paths.cache_key`.
-TRUST_WAVES = WAVES | {
-    "strained waves": strained.RECIPE,
-    "exposed waves": outlier_training.RECIPE,
-    "kinds": ood_kinds.RECIPE,
-}
-TRUST_CHECK = IMAGES | TRUST_WAVES | {"spectral check": spectral_training.RECIPE}
-TRUST = TRUST_CHECK | {"features": features.RECIPE, "weighing": weighing.RECIPE}
+Arrays = dict[str, np.ndarray]
+
+RECIPE = 1
+OOD_WAVES = WAVES | {"ood": RECIPE}
+OOD = IMAGES | OOD_WAVES | {"features": features.RECIPE}
+"""Versions of the steps that are kept; see `paths.cache_key`."""
+CHUNK = 200
 PIXEL_ERROR = 0.01
 REFERENCES = 100
+CAMERAS, SHARE_USUAL_PIXEL, IMAGES_PER_WAVE = (100, 168), 0.4, 6
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
 """A particle shows fringes if so many of its atoms scatter in phase, see `particles.structure_factor`."""
+COVERAGE, ALL = 0.95, "all together"
+BARS = dict.fromkeys(
+    ("bare carbon", "overlapping pair", *METALS, "pixel 0.80 Å", "pixel 0.90 Å", "pixel 1.10 Å", "pixel 1.21 Å"), 0.95
+) | dict.fromkeys(("Marks decahedron", "truncated cube"), 0.85)
+"""The AUROC that is asked for."""
 
 
-def sample(store: Store, split: Split, waves: int, series: int, draw: Draw, seed: int) -> ImageSet:
-    """Focal series of the first waves of a split, at most those there are, each of so many images."""
-    waves = min(waves, store.design.records(split))
-    table, rng = store.table(split).iloc[:waves], np.random.default_rng(seed)
-    images, defoci = [], []
-    for index in tqdm(range(waves), desc=f"{split} images", unit="wave"):
-        settings, wave = draw(series, rng), store.waves(split, index, index + 1)[0]
-        images.append(expose(wave, settings, store.design, rng, store.design.camera.pixels))
-        defoci += [setting.defocus_A for setting in settings]
-    rows = table.iloc[np.repeat(np.arange(waves), series)].reset_index(drop=True)
-    return ImageSet(torch.cat(images), rows.assign(defocus_A=defoci))
+class Sizes(NamedTuple):
+    """Exit waves of calibration, test, each kind and the heads, images of a series, epochs of the spectral check.
+
+    The head of the shape learns from ``decoys`` waves, every other one of a known particle; the spectral check from
+    ``strained`` ones; the head of the matter from the known of the former and from the next ``matter`` strained ones.
+    """
+
+    held: int = 6000
+    test: int = 3200
+    kinds: int = 100
+    decoys: int = 7000
+    strained: int = 10_500
+    matter: int = 7200
+    series: int = 4
+    epochs: int = 38
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Sizes":
+        """The whole for the paper's 10,000 training waves, and in proportion for fewer."""
+        share = min(1.0, profile.dataset.records("train") / 10_000)
+        return cls(**{name: max(10, round(share * each)) for name, each in cls()._asdict().items() if each >= 100})
+
+
+class Scored(NamedTuple):
+    """Series of images: what is known of each image, logits (N, symmetries, 5), and what the heads measure."""
+
+    about: pd.DataFrame
+    logits: np.ndarray
+    measured: Arrays
+
+    def judged(self, trust: Trust, count: int) -> Judgement:
+        """What is said of so many images at a time."""
+        return judge(trust, self.logits, self.measured, np.arange(len(self.about)) // count, COVERAGE)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The calibration of one network, each step of which is kept in files, so that it goes on where it stopped.
+
+    The network was trained on the splits of the ``store``; it knows images at the design's settings, or at settings
+    drawn from ``ranges``. Several networks may share the folder ``cache``. After the ``deadline``, a value of
+    ``time.monotonic()`` [s], no further step begins.
+    """
+
+    weights: Path
+    store: Store
+    ranges: Ranges | None
+    sizes: Sizes
+    cache: Path
+    device: str = "cpu"
+    deadline: float = math.inf
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network."""
+        return load_weights(self.weights)[0].to(self.device)
+
+    @property
+    def draw(self) -> Draw:
+        """Gives the settings of a series."""
+        return as_ranged(self.ranges) if self.ranges else as_designed(self.store.design)
+
+    @property
+    def kinds_design(self) -> DatasetDesign:
+        """The design with other random numbers, for particles that are none of the data set's."""
+        return self.store.design.model_copy(update={"seed": self.store.design.seed + 1})
+
+    def kept(self, name: str, numbers: range, make: Callable[[range], Arrays], own: bool = True) -> Arrays:
+        """Arrays made for some numbers, chunk by chunk and each in a file, for this network alone or for all."""
+        key = cache_key("ood waves", OOD_WAVES, design=self.store.design)
+        if own:
+            about = {"weights": file_sha256(self.weights), "ranges": self.ranges, "sizes": self.sizes}
+            key = cache_key("ood", OOD, design=self.store.design, **about)
+        folder, parts = self.cache / key, []
+        for first in range(numbers.start, numbers.stop, CHUNK):
+            chunk = range(first, min(first + CHUNK, numbers.stop))
+            path = folder / f"{name.replace('/', ' per ')}-{chunk.start}-{chunk.stop}.npz"
+            if not path.exists():
+                if time.monotonic() > self.deadline:
+                    raise OutOfTime(f"{path} is not made yet; the same command goes on")
+                with replacing(path) as unfinished:
+                    np.savez(unfinished, **make(chunk))  # type: ignore[arg-type]
+            with np.load(path) as file:
+                parts.append(dict(file))
+        return {each: np.concatenate([part[each] for part in parts]) for each in parts[0]}
+
+    def waves(self, name: str, numbers: range) -> Arrays:
+        """Exit waves of decoys, of strained particles or of a kind, and what is known ``about`` each."""
+        if name in KINDS:
+            name = next(each for each, kind in KINDS.items() if kind.stream == KINDS[name].stream)
+            scene = partial(outliers.kind_scene, KINDS[name], self.kinds_design)
+        else:
+            scene = partial(getattr(outliers, f"{name}_scene"), self.store.design)
+        return self.kept(name, numbers, partial(outliers.make_waves, scene, self.store.design), own=False)
+
+    def series(self, name: str, chunk: range) -> ImageSet:
+        """Images of some of these waves at drawn settings, and with what makes the kind."""
+        kind = KINDS.get(name, KINDS["known"])
+        settings = lambda rng: kind.change(self.draw(self.sizes.series, rng))  # noqa: E731
+        waves = self.waves(name, chunk)["waves"]
+        return outliers.make_series(waves, self.store.design, settings, (chunk.start, 3), kind.camera_pixels)
+
+    def spectral_check(self) -> SpectralCheck:
+        """The spectral check, learned from images with pixels of 0.76 to 1.28 Å, many of 1 Å."""
+        usual = self.store.design.camera.pixels
+
+        def images(chunk: range) -> Arrays:
+            strained, rng = self.waves("strained", chunk), np.random.default_rng((chunk.start, 1))
+            rows = np.repeat(np.arange(len(chunk)), IMAGES_PER_WAVE)
+            drawn = 2 * rng.integers(CAMERAS[0] // 2, CAMERAS[1] // 2 + 1, len(rows))
+            pixels = np.where(rng.random(len(rows)) < SHARE_USUAL_PIXEL, usual, drawn)
+            waves, draw, seed = [strained["waves"][row] for row in rows], partial(self.draw, 1), (chunk.start, 2)
+            made = outliers.make_series(waves, self.store.design, draw, seed, pixels.tolist(), self.device)
+            (lattice, element), size = strained["about"][rows].T, np.log(usual / pixels)
+            truth = np.stack([size, lattice - size, element], axis=1)
+            return {"images": made.images.numpy(), "truth": truth.astype(np.float32)}
+
+        def learn(_: range) -> Arrays:
+            given = self.kept("spectral images", range(self.sizes.strained), images)
+            check = fit_check(torch.as_tensor(given["images"]), given["truth"], self.sizes.epochs, device=self.device)
+            return {name: each.numpy()[None] for name, each in check.state_dict().items()}
+
+        state, check = self.kept("spectral check", range(1), learn), SpectralCheck()
+        check.load_state_dict({name: torch.as_tensor(each[0]) for name, each in state.items()})
+        return check.eval()
+
+    @cached_property
+    def heads(self) -> Heads:
+        """The networks behind the scores, learned from decoys and from strained particles."""
+        check = self.spectral_check()
+
+        def seen(name: str, numbers: range) -> Arrays:
+            def look_at(chunk: range) -> Arrays:
+                images, about = self.series(name, chunk).images, self.waves(name, chunk)["about"]
+                other = np.repeat((about != 0).any(axis=1), self.sizes.series)
+                return vars(look(self.network, images)) | check.estimate(images)._asdict() | {"other": other}
+
+            return self.kept(f"features of {name}", numbers, look_at)
+
+        def views(found: Arrays) -> Views:
+            return Views(**{name: found[name] for name in Views.__dataclass_fields__})
+
+        first, last = self.sizes.strained, self.sizes.strained + self.sizes.matter
+        decoy, strained = seen("decoy", range(self.sizes.decoys)), seen("strained", range(first, last))
+        matter = {name: np.concatenate([each[~decoy["other"]], strained[name]]) for name, each in decoy.items()}
+        shown = SpectralEstimate(*(matter[name] for name in SpectralEstimate._fields))
+        return Heads(
+            outliers.fit_head(outliers.shape_inputs(views(decoy)), decoy["other"]),
+            outliers.fit_head(outliers.matter_inputs(views(matter), shown), matter["other"]),
+            check,
+        )
+
+    def scored(self, name: str, about: pd.DataFrame, images: Callable[[range], ImageSet]) -> Scored:
+        """What is made of a series of images of each particle, a row of ``about``."""
+
+        def score(chunk: range) -> Arrays:
+            made = images(chunk).images
+            views = look(self.network, made, progress=name)
+            return {"logits": views.logits} | self.heads.measure(views, made)
+
+        measured, rows = self.kept(name, range(len(about)), score), np.repeat(np.arange(len(about)), self.sizes.series)
+        return Scored(about.iloc[rows].reset_index(drop=True), measured.pop("logits"), measured)
+
+    def scored_split(self, store: Store, split: Split, waves: int) -> Scored:
+        """The first waves of a split, at most those there are."""
+        images = partial(split_images, store, split, partial(self.draw, self.sizes.series))
+        return self.scored(f"{split} images", store.table(split).iloc[:waves], images)
+
+    def scored_kind(self, name: str) -> Scored:
+        """Particles of a kind; their label is -1 if they are none of the five."""
+        about = pd.DataFrame(self.waves(name, range(self.sizes.kinds))["about"], columns=["label", "size_A"])
+        about = about.astype({"label": int}).assign(group=range(len(about)))
+        return self.scored(f"images, {name}", about, partial(self.series, name))
+
+
+def split_images(store: Store, split: Split, settings: Callable[[np.random.Generator], list], chunk: range) -> ImageSet:
+    """Images of some waves of a split at drawn settings, series after series."""
+    waves = store.waves(split, chunk.start, chunk.stop)
+    waves = np.stack([waves.real, waves.imag], axis=1)
+    return outliers.make_series(waves, store.design, settings, (chunk.start, 5, SPLITS.index(split)))
 
 
 def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     """A store whose validation split has so many waves or the next fewer, of none of which a network knows.
 
-    They are on all films that the design leaves aside, at orientations of their own: a network and its checks were
+    They are on all films that the design leaves aside, at orientations of their own: a network and its heads were
     chosen on those of the design's validation set, and what is measured on one film alone differs from others.
 
     Raises
@@ -91,159 +264,183 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
     return generate(design, folder / f"calibration-{cache_key('waves', WAVES, design=design)}.zarr", check=False)
 
 
-def by_fringes(kind: str, seen: Seen, design: DatasetDesign) -> dict[str, Seen]:
-    """Strangers of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
-    groups = seen.images.table["group"].to_numpy()
-    shares = [
-        share_in_phase(ood_kinds.make_scene(kind, design, index).particle.positions)
-        for index in tqdm(np.unique(groups), desc=f"fringes, {kind}", unit="particle")
-    ]
-    shown = np.array(shares)[groups] > FRINGES
-    parts = {f"{kind}, fringes": shown, f"{kind}, none": ~shown}
-    return {name: seen.take(np.flatnonzero(rows)) for name, rows in parts.items() if rows.any()}
+def by_fringes(name: str, seen: Scored, design: DatasetDesign) -> dict[str, Scored]:
+    """Particles of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
+    groups = seen.about["group"].to_numpy()
+    scenes = (outliers.kind_scene(KINDS[name], design, int(index))[0] for index in np.unique(groups))
+    shown = np.array([share_in_phase(scene.particle.positions) for scene in scenes])[groups] > FRINGES
+    return {
+        f"{name}, {part}": Scored(seen.about[rows], seen.logits[rows], {k: v[rows] for k, v in seen.measured.items()})
+        for part, rows in (("fringes", shown), ("none", ~shown))
+        if rows.any()
+    }
 
 
-def trust_study(
-    weights: Path,
-    store: Store,
-    cache: Path,
-    folder: Path = RESULTS,
-    draw: Draw | None = None,
-    sizes: Sizes = Sizes(),  # noqa: B008
-    device: str = "cpu",
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure how far it can be trusted.
+def auroc(known: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """Area under the receiver operating characteristic, and the ends of its 95 % interval over groups.
 
-    Nothing but the reported numbers is learned from the test set and from the strangers. What is slow is kept in
-    the cache, step by step: an interrupted study goes on from there.
+    Both are scores (groups, images of each). The interval is that of DeLong et al. 1988 for groups (Obuchowski 1997).
+    """
+    truth = np.repeat([0, 1], [known.size, other.size])
+    area = float(roc_auc_score(truth, np.concatenate([known.ravel(), other.ravel()])))
 
-    Parameters
-    ----------
-    weights
-        The weights file.
-    store
-        The exit waves whose splits the network was trained on.
-    cache
-        Folder for what is kept; several networks may share it.
-    folder
-        Where ``trust_NAME_novelty`` and ``trust_NAME_coverage`` go.
-    draw
-        Gives the settings of images as the network knows them, strangers' too; by default the design's.
-    sizes
-        How much of everything.
-    device
-        Where the check's images are formed and it learns: ``cpu``, ``cuda`` or ``cuda:N``.
+    def variance(scores: np.ndarray, among: np.ndarray) -> float:
+        ordered = np.sort(among, axis=None)
+        ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
+        return (ranks / (2 * among.size)).mean(axis=1).var(ddof=1) / len(scores)
+
+    reach = 1.96 * np.sqrt(variance(other, known) + variance(known, other))
+    return area, max(0.0, area - reach), min(1.0, area + reach)
+
+
+def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
+    """How well each score, and all together, tell each kind from the test particles, from one image and from a series.
 
     Returns
     -------
-    novelty, coverage
-        See :func:`novelty_table` and :func:`coverage_table`.
+    DataFrame
+        ``kind``, ``method``, ``images`` (1 or the series), ``auroc`` with its interval ``low`` to ``high``, the ``bar``
+        that is asked for, ``refused``, the share that the limit for 95 % coverage refuses, and ``groups``.
     """
-    draw, series = draw or as_designed(store.design), sizes.series
-    network, card = load_weights(weights)
-    digest, settings = file_sha256(weights), draw(3, np.random.default_rng(0))
-    asked = {"design": store.design, "sizes": sizes, "settings": settings}
-    shared = cache / f"waves-{cache_key('trust waves', TRUST_WAVES, design=store.design)}"
-    checked = cache / f"check-{weights.stem}-{cache_key('spectral check', TRUST_CHECK, **asked)}"
-    own = cache / f"{weights.stem}-{cache_key('trust', TRUST, weights=digest, **asked)}"
+    rows = []
+    for count in (1, series):
+        by_score = dict(zip((*SCORES, ALL), _scores(test.judged(trust, count)), strict=True))
+        for kind, seen in tqdm(kinds.items(), desc="AUROC", unit="kind"):
+            judged = seen.judged(trust, count)
+            for (method, usual), other in zip(by_score.items(), _scores(judged), strict=True):
+                known, others = (each.reshape(-1, series // count) for each in (usual, other))
+                refused = (~judged.members.any(axis=1)).mean() if method == ALL else np.nan
+                rows.append((kind, method, count, *auroc(known, others), BARS.get(kind), refused, len(others)))
+    columns = ["kind", "method", "images", "auroc", "low", "high", "bar", "refused", "groups"]
+    return pd.DataFrame(rows, columns=columns)
 
-    def seen(name: str, images: ImageSet) -> Seen:
-        views = kept(
-            own / f"{name.replace('/', ' per ')}.npz", lambda: vars(look(network, images.images, progress=name))
-        )
-        return Seen(images, Views(**views))
 
-    splits: tuple[tuple[Store, Split, int, int], ...] = (
-        (store, "train", sizes.known, 1),
-        (calibration_store(store.design, sizes.held, cache), "validation", sizes.held, series),
-        (store, "test", sizes.test, series),
-    )
-    known, held, test = (
-        seen(split, sample(waves, split, count, images, draw, seed))
-        for seed, (waves, split, count, images) in enumerate(splits)
-    )
+def _scores(judged: Judgement) -> list[np.ndarray]:
+    return [*judged.parts.T, judged.ood_score]
 
-    design = store.design.model_copy(update={"seed": store.design.seed + 1})
-    kinds = {
-        kind: seen(
-            kind,
-            ood_kinds.make_images(
-                kind, *ood_kinds.make_waves(kind, design, sizes.strangers, shared), design, series, draw
-            ),
-        )
-        for kind in ood_kinds.KINDS
+
+def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int) -> dict[str, np.ndarray]:
+    """Sets (G, 5) by the method in use and by plain ones, calibrated on the same particles."""
+    rng, there = np.random.default_rng(0), held.judged(trust, count)
+    used = np.arange(0, len(held.about), count) // series % SCALING_SHARE != 0
+    truth, probabilities = held.about["label"].to_numpy()[::count][used], there.probabilities[used]
+    groups = trust.calibrations[count].groups
+
+    def level(scores: np.ndarray) -> float:
+        right = np.sort(scores[np.arange(len(truth)), truth])
+        return float(right[min(int(np.ceil(COVERAGE * (1 + 1 / groups) * len(right))), len(right)) - 1])
+
+    def adaptive(p: np.ndarray) -> np.ndarray:
+        return mass_above(p) + rng.random((len(p), 1)) * p
+
+    randomised = adaptive(asked.probabilities) <= level(adaptive(probabilities))
+    first = np.eye(len(Shape), dtype=bool)[asked.probabilities.argmax(axis=1)]
+    return {
+        "refusing": asked.members,
+        "least ambiguous": 1 - asked.probabilities <= level(1 - probabilities),
+        "adaptive, randomised": randomised,
+        "adaptive, never empty": randomised | first,
     }
 
-    check, check_hardware = learned_spectral_check(store.design, draw, sizes, shared, checked, device)
-    exposed = exposed_views(network, check, store.design, draw, sizes, shared, own)
-    shape_check = fit_odds(shape_values(exposed.views), exposed.kinds > 0)
-    matter_check = learned_matter_check(network, check, exposed, store.design, draw, sizes, shared, own)
-    others = weighed(network, store.design, draw, sizes, shared, own)
-    known_labels, labels = (each.images.table["label"].to_numpy(np.int64) for each in (known, held))
-    others_known = exposed.views.features[exposed.kinds == 0]
-    novelty = Novelty.fit(known.views, known_labels, others_known, shape_check, matter_check, check)
-    held, test, others = (each.measured(novelty) for each in (held, test, others))
-    unlike = others.images.table["kind"].to_numpy()
-    trust = calibrate(novelty, held.views.logits, held.values, labels, others.values, unlike, series)
-    save_trust(trust, weights)
 
-    kinds = {kind: each.measured(novelty) for kind, each in kinds.items()}
-    parted: dict[str, Seen] = {}
-    for kind, each in kinds.items():
-        parted |= {kind: each} | (by_fringes(kind, each, design) if kind in METALS else {})
-    told = novelty_table(trust, test, parted, series)
-    coverage = coverage_table(trust, held, test, kinds, series)
-    logits, about = test.views.logits, test.images.table
-    origin = {
-        "weights": weights.name,
-        "weights_sha256": digest,
-        "architecture": card["architecture"],
-        "sizes": sizes._asdict(),
+def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
+    """How often the set for 95 % holds the true shape: on test particles, in parts of these, and under each shift.
+
+    Returns
+    -------
+    DataFrame
+        ``shift``, ``method``, ``images`` of a decision, ``coverage`` with its group-bootstrap interval ``low`` to
+        ``high``, ``size``, the mean number of shapes in sets that are not empty, ``empty``, the share of empty ones,
+        ``accuracy`` of the first choice, ``accuracy_known`` among the sets that are not empty, ``groups``.
+    """
+    rows = []
+    shifts = {"none": test} | {name: seen for name, seen in kinds.items() if (seen.about["label"] >= 0).all()}
+    for shift, seen in tqdm(shifts.items(), desc="coverage", unit="shift"):
+        for count in [each for each in SERIES if series % each == 0]:
+            about, judged = seen.about.iloc[::count].reset_index(drop=True), seen.judged(trust, count)
+            right = judged.probabilities.argmax(axis=1) == about["label"]
+            parts = {shift: np.ones(len(about), bool)}
+            if shift == "none":
+                parts |= {f"none, {shape.title}": (about["label"] == shape).to_numpy() for shape in Shape}
+                parts |= {f"none, film {film}": (about["block"] == film).to_numpy() for film in about["block"].unique()}
+            for method, members in _sets(trust, held, judged, count, series).items():
+                covered = members[np.arange(len(about)), about["label"]]
+                for name, chosen in parts.items() if method == "refusing" else [(shift, parts[shift])]:
+                    hits = pd.DataFrame({"group": about["group"][chosen], "correct": covered[chosen]})
+                    shapes, good = members[chosen].sum(axis=1), right[chosen]
+                    filled = shapes > 0
+                    size, known = (each[filled].mean() if filled.any() else np.nan for each in (shapes, good))
+                    interval, groups = accuracy_interval(hits), hits["group"].nunique()
+                    rows.append((name, method, count, *interval, size, 1 - filled.mean(), good.mean(), known, groups))
+    columns = ["shift", "method", "images", "coverage", "low", "high", "size", "empty", "accuracy", "accuracy_known"]
+    return pd.DataFrame(rows, columns=[*columns, "groups"])
+
+
+def measured(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], name: str) -> Made:
+    """The tables ``trust_NAME_ood`` and ``trust_NAME_coverage`` of a network, with what stands behind them."""
+    series, label = max(trust.calibrations), test.about["label"]
+    views = {"one_view": test.logits[:, 0], "averaged": test.logits.mean(axis=1)}
+    predicted = {view: predictions_table(test.about, each, trust.temperature) for view, each in views.items()}
+    about = {
+        "particles": {"held": len(held.about) // series, "test": len(label) // series},
         "temperature": trust.temperature,
-        "component_weights": {
-            count: dict(zip(COMPONENTS, each.rarity.weights.round(3).tolist(), strict=True))
-            for count, each in trust.calibrations.items()
-        },
-        "calibration_error_one_view": calibration_error(predictions_table(about, logits[:, 0], trust.temperature)),
-        "calibration_error_averaged": calibration_error(
-            predictions_table(about, logits.mean(axis=1), trust.temperature)
-        ),
-        "accuracy_one_view": float((logits[:, 0].argmax(axis=1) == about["label"]).mean()),
-        "accuracy_averaged": float((logits.mean(axis=1).argmax(axis=1) == about["label"]).mean()),
-        "hardware": hardware(),
-        "check_hardware": check_hardware,
-        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "recipes": TRUST,
+        **{f"calibration_error_{view}": calibration_error(each) for view, each in predicted.items()},
+        **{f"accuracy_{view}": float(each["correct"].mean()) for view, each in predicted.items()},
     }
-    for name, table in (("novelty", told), ("coverage", coverage)):
-        save_results(f"trust_{weights.stem}_{name}", table, origin, folder)
-    return told, coverage
+    whole = {kind: seen for kind, seen in kinds.items() if ", " not in kind}
+    tables = {
+        f"trust_{name}_ood": ood_table(trust, test, kinds, series),
+        f"trust_{name}_coverage": coverage_table(trust, held, test, whole, series),
+    }
+    return Made(tables, about=about)
 
 
-def trust(job: Job) -> Study:
-    """Calibrate the six-block network and the one trained on with ranges, each for settings like those of its training.
+def ood_study(fitting: Fitting) -> Made:
+    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure it; see :func:`measured`.
+
+    Nothing but the reported numbers is learned from the test set and from the kinds.
+    """
+    sizes = fitting.sizes
+    aside = calibration_store(fitting.store.design, sizes.held, fitting.cache)
+    held = fitting.scored_split(aside, "validation", sizes.held)
+    test = fitting.scored_split(fitting.store, "test", sizes.test)
+    labels = held.about["label"].to_numpy(np.int64)
+    trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
+    kinds: dict[str, Scored] = {}
+    for name in KINDS:
+        kinds[name] = fitting.scored_kind(name)
+        kinds |= by_fringes(name, kinds[name], fitting.kinds_design) if name in METALS else {}
+    made = measured(trust, held, test, kinds, fitting.weights.stem)
+    save_trust(trust, fitting.weights)
+    return made._replace(about={**made.about, "sizes": sizes._asdict()})
+
+
+def ood(job: Job) -> Study:
+    """The study of the six-block network and of the one trained on with ranges, each at settings like its training's.
 
     Pixels of the second are up to 1 % longer or shorter than believed: the images it was trained with are not held to
     that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
     ``reference_images``.
     """
-    cache = cache_folder() / "trust" / job.profile.name
-    ranged = as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))
+    ranged = Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR))
+    sizes, cache = Sizes.of(job.profile), cache_folder() / "ood"
 
-    def part(name: str, draw: Draw | None) -> Part:
+    def part(name: str, ranges: Ranges | None) -> Part:
         def make() -> Made:
-            file, store = job.weights / f"{name}.safetensors", prepared_store(job.profile)
-            tables = trust_study(file, store, cache, job.folder, draw, device=job.device)
-            return Made(dict(zip(named, tables, strict=True)))
+            store, weights = prepared_store(job.profile), job.weights / f"{name}.safetensors"
+            return ood_study(Fitting(weights, store, ranges, sizes, cache, job.device, job.deadline))
 
-        named = (f"trust_{name}_novelty", f"trust_{name}_coverage")
-        return Part(name, {"network": name}, named, make)
+        return Part(name, {"network": name}, (f"trust_{name}_ood", f"trust_{name}_coverage"), make)
 
     def references() -> Made:
-        images = sample(prepared_store(job.profile), "train", REFERENCES, 1, ranged, seed=3)
+        store = prepared_store(job.profile)
+        count = min(REFERENCES, store.design.records("train"))
+        images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
         save_images_of("reference_images", images, job.folder)
-        return Made({"reference_images": images.table})
+        table = store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"])
+        return Made({"reference_images": table}, about={"settings": "drawn from ranges"})
 
     parts = [part("cnn6", None), part("cnn6_ranges", ranged)]
     parts.append(Part("references", {"network": "references"}, ("reference_images",), references))
-    return Study(parts, lambda profile: profile.dataset, recipes=TRUST)
+    origin = {"weights_sha256": {name: file_sha256(job.weights_file(name)) for name in ("cnn6", "cnn6_ranges")}}
+    return Study(parts, lambda profile: profile.dataset, origin, OOD)

@@ -91,14 +91,3 @@ def save_images_of(name: str, images: ImageSet, folder: Path = RESULTS) -> None:
     """Ship images as ``NAME.npy``, float16, beside their table ``NAME``; both are read by ``load_examples``."""
     with replacing(folder / f"{name}.npy") as partial:
         np.save(partial, images.images.half().numpy())
-
-
-def save_results(name: str, table: pd.DataFrame, origin: dict, folder: Path = RESULTS) -> None:
-    """Write one table with its provenance; see :func:`save_tables`."""
-    save_tables({name: (table, origin)}, folder)
-
-
-def save_image_set(name: str, images: ImageSet, origin: dict, folder: Path = RESULTS) -> None:
-    """Ship images as ``NAME.npy``, float16, beside their table ``NAME``."""
-    save_results(name, images.table, origin, folder)
-    save_images_of(name, images, folder)

@@ -24,7 +24,7 @@ STUDIES = {
     "best": "trainings",
     "domain_randomisation": "robustness",
     "ablations": "robustness",
-    "trust": "ood",
+    "ood": "ood",
     "micrographs": "micrographs",
     "specimens": "robustness",
 }

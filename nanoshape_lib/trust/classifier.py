@@ -1,8 +1,8 @@
 """A shape one can trust: calibrated probabilities, a set that holds the true shape as often as asked, and refusal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,95 +17,65 @@ from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.trust.conformal import Trust, load_trust, nonconformity
-from nanoshape_lib.trust.ood import COMPONENTS
+from nanoshape_lib.trust.ood import SCORES, particle_means
 from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 COVERAGES = (0.5, 0.99)
 CLASSES = [f"p_{shape.name.lower()}" for shape in Shape]
 REASONS = {
-    "answers": "turned and mirrored copies of it get different answers",
-    "classes": "its features are those of none of the five shapes",
-    "neighbours": "no training image has features like it",
-    "texture": "its texture is not that of the training images",
+    "probability": "no shape is as probable as the first choice for most particles of the five shapes",
     "shape": "it is more like particles that lie between or beside the five shapes than like these",
     "matter": "it is more like particles of other metals or lattices than like gold",
-    "pixel size": "its texture fits pixels of {:.2f} Å rather than {:.2f} Å",
-    "lattice": "its fringes fit a lattice constant of {:.2f} Å rather than gold's {:.2f} Å",
-    "element": "its contrast fits atoms of number {:.0f} rather than gold's {:.0f}",
+    "pixel size": "its texture fits pixels of {0:.2f} Å rather than {3:.2f} Å",
+    "lattice": "its fringes fit a lattice constant of {1:.2f} Å rather than gold's {4:.2f} Å",
 }
 
 USUAL = np.array([1.0, GOLD_LATTICE_CONSTANT_A, atomic_numbers["Au"]])
-"""What the check finds in the training images, in the order of QUANTITIES."""
+"""What the spectral check shows of the training images, in the order of QUANTITIES."""
 SHOWN = ("shown_pixel_ratio", "shown_lattice_A", "shown_atomic_number")
-"""Columns of what it finds in others, in the same order."""
+"""Columns of what it shows of others, in the same order."""
 DEVIATIONS = tuple(f"{name}_sd" for name in SHOWN)
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What one network says of G particles.
 
-    Attributes
-    ----------
-    probabilities
-        (G, 5), each row summing to one.
-    strangeness
-        (G,), see :meth:`nanoshape_lib.trust.rarity.Rarity.score`.
-    members
-        Whether each shape is in the set (G, 5); a particle with none is refused.
-    parts
-        What each component of :class:`nanoshape_lib.trust.ood.Novelty` adds to the square of that (G, 9).
-    shown
-        Pixel size and lattice constant [Å] and atomic number (G, 3) that the check finds.
-    deviations
-        Their standard deviations (G, 3): those of a single image, since images of one particle err alike.
+    ``probabilities`` of the shapes (G, 5), each row summing to one; whether each shape is a member of the set (G, 5),
+    of which a refused particle has none; the combined ``ood_score`` (G,) and the ``parts`` (G, scores) of its square;
+    pixel size and lattice constant [Å] and atomic number (G, 3) that the spectral check shows, and their standard
+    ``deviations``: those of a single image, since images of one particle err alike.
     """
 
     probabilities: np.ndarray
-    strangeness: np.ndarray
     members: np.ndarray
+    ood_score: np.ndarray
     parts: np.ndarray
     shown: np.ndarray
     deviations: np.ndarray
 
 
 def judge(
-    trust: Trust, logits: np.ndarray, values: dict[str, np.ndarray], place: np.ndarray, coverage: float
+    trust: Trust, logits: np.ndarray, measured: dict[str, np.ndarray], place: np.ndarray, coverage: float
 ) -> Judgement:
-    """Decide about particles.
+    """Decide about particles from images.
 
-    Parameters
-    ----------
-    trust
-        The calibration.
-    logits, values
-        Of each image (N, symmetries, 5), and the components that :meth:`Novelty.measure` gives.
-    place
-        Number of the particle that each image shows (N,), from zero.
-    coverage
-        How often the sets shall hold the true shape.
+    Logits (N, symmetries, 5) and what :meth:`nanoshape_lib.trust.ood.Heads.measure` gives are those of each image,
+    ``place`` (N,) is the number of the particle that it shows; sets shall hold the true shape with this ``coverage``.
     """
-    sizes = np.bincount(place)
-
-    def means(values: np.ndarray) -> np.ndarray:
-        total = np.zeros((len(sizes), *values.shape[1:]))
-        np.add.at(total, place, values)
-        return (total.T / sizes).T
-
-    values = {name: means(each) for name, each in values.items()}
-    probabilities = softmax(means(logits.mean(axis=1)) / trust.temperature, axis=1)
-    members = np.empty((len(sizes), len(Shape)), bool)
-    scores, shares = np.empty(len(sizes)), np.empty((len(sizes), len(COMPONENTS)))
-    counts = np.array([max(count for count in trust.calibrations if count <= size) for size in sizes])
+    means = {name: particle_means(each, place) for name, each in measured.items()}
+    probabilities = softmax(particle_means(logits.mean(axis=1), place) / trust.temperature, axis=1)
+    members = np.empty(probabilities.shape, bool)
+    scores, parts = np.empty(len(members)), np.empty((len(members), len(SCORES)))
+    counts = np.array([max(count for count in trust.calibrations if count <= size) for size in np.bincount(place)])
     for count in np.unique(counts):
         here, calibration = counts == count, trust.calibrations[count]
-        measured, rarity = {name: each[here] for name, each in values.items()}, calibration.rarity
-        shares[here], scores[here] = rarity.parts(measured), rarity.score(measured)
-        levels = nonconformity(probabilities[here], rarity.rarity(scores[here]))
+        some = {name: each[here] for name, each in means.items()}
+        parts[here], scores[here] = calibration.ood.parts(some), calibration.ood.score(some)
+        levels = nonconformity(probabilities[here], calibration.ood.p_value(scores[here]))
         members[here] = levels <= calibration.level(coverage)
-    shown = np.exp(np.stack([values[name][:, 0] / values[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
-    deviations = shown * np.stack([values[name][:, 1] ** -0.5 for name in QUANTITIES], axis=1)
-    return Judgement(probabilities, scores, members, shares, shown, deviations)
+    shown = np.exp(np.stack([means[name][:, 0] / means[name][:, 1] for name in QUANTITIES], axis=1)) * USUAL
+    deviations = shown * np.stack([means[name][:, 1] ** -0.5 for name in QUANTITIES], axis=1)
+    return Judgement(probabilities, members, scores, parts, shown, deviations)
 
 
 class Classifier:
@@ -121,7 +91,7 @@ class Classifier:
         Weights files, their calibrations beside them.
     coverage
         How often the set shall hold the true shape of a particle like those of the training, 0.5 to 0.99. It is
-        empty for the strangest, so that about 1 - coverage of such particles are refused.
+        empty for the least usual, so that about 1 - coverage of such particles are refused.
 
     Raises
     ------
@@ -159,8 +129,8 @@ class Classifier:
         DataFrame
             One row a particle in the order of appearance: ``group``, ``images``, ``p_cube`` to
             ``p_icosahedron``, ``predicted``, ``set`` (titles joined by `` | ``, empty if refused), ``ood_score``
-            (the greater, the stranger), ``known``, and ``reason``, a sentence if it is refused. Then what the
-            spectral check finds: ``shown_pixel_ratio`` (size of the pixels over 1 Å), ``shown_lattice_A`` (if they are
+            (the greater, the less usual), ``known``, and ``reason``, a sentence if it is refused. Then what the
+            spectral check shows: ``shown_pixel_ratio`` (size of the pixels over 1 Å), ``shown_lattice_A`` (if they are
             1 Å) and ``shown_atomic_number``, each with its standard deviation, ``_sd``.
 
         Raises
@@ -179,37 +149,20 @@ class Classifier:
         said = []
         for network, trust in self._members:
             views = look(network, images)
-            said.append(judge(trust, views.logits, trust.novelty.measure(views, images), place, self.coverage))
-        probabilities, votes, parts, shown, deviations = (
-            np.mean([getattr(each, name) for each in said], axis=0)
-            for name in ("probabilities", "members", "parts", "shown", "deviations")
-        )
-        members = votes > 0.5
-        titles = [shape.title for shape in Shape]
-        sets = [
-            " | ".join(titles[i] for i in np.argsort(-p) if m[i]) for p, m in zip(probabilities, members, strict=True)
-        ]
+            said.append(judge(trust, views.logits, trust.heads.measure(views, images), place, self.coverage))
+        mean = Judgement(*(np.mean(each, axis=0) for each in zip(*said, strict=True)))
+        titles, sets, reasons = np.array([shape.title for shape in Shape]), [], []
+        for p, members, parts, shown in zip(
+            mean.probabilities, mean.members > 0.5, mean.parts, mean.shown, strict=True
+        ):
+            order = np.argsort(-p)
+            sets.append(" | ".join(titles[order[members[order]]]))
+            reason = REASONS[SCORES[parts.argmax()]].format(*shown, *USUAL)
+            reasons.append("" if members.any() else f"Refused: {reason}.")
         table = pd.DataFrame({"group": names, "images": np.bincount(place)})
-        table[CLASSES] = probabilities
-        table = table.assign(
-            predicted=[titles[i] for i in probabilities.argmax(axis=1)],
-            set=sets,
-            ood_score=np.mean([each.strangeness for each in said], axis=0),
-            known=members.any(axis=1),
-            reason=[
-                "" if chosen else _reason(row, spectrum)
-                for chosen, row, spectrum in zip(sets, parts, shown, strict=True)
-            ],
-        )
-        table[[*SHOWN, *DEVIATIONS]] = np.hstack([shown, deviations])
+        table[CLASSES] = mean.probabilities
+        predicted = titles[mean.probabilities.argmax(axis=1)]
+        known = [bool(chosen) for chosen in sets]
+        table = table.assign(predicted=predicted, set=sets, ood_score=mean.ood_score, known=known, reason=reasons)
+        table[[*SHOWN, *DEVIATIONS]] = np.hstack([mean.shown, mean.deviations])
         return table
-
-
-def _reason(parts: np.ndarray, shown: np.ndarray) -> str:
-    """The sentence about what is strangest in a particle."""
-    component = COMPONENTS[parts.argmax()]
-    sentence = REASONS[component]
-    if component in QUANTITIES:
-        place = QUANTITIES.index(component)
-        sentence = sentence.format(shown[place], USUAL[place])
-    return f"Refused: {sentence}."

@@ -1,4 +1,4 @@
-"""Conformal calibration: how often a set of shapes holds the true one, and the file that says so beside the weights."""
+"""Conformal prediction sets: how often a set of shapes holds the true one, and the file that says so beside weights."""
 
 import json
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy.special import softmax
+from torch import Tensor, nn
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256, replacing
-from nanoshape_lib.trust.ood import COMPONENTS, Gaussian, Neighbourhood, Novelty
-from nanoshape_lib.trust.outlier_exposure import OddsCheck
-from nanoshape_lib.trust.rarity import Rarity, Tail, averaged
+from nanoshape_lib.trust.ood import SCORES, Combination, Heads, Tail, particle_means
+from nanoshape_lib.trust.outlier_exposure import OutlierHead
 from nanoshape_lib.trust.spectral_check import SpectralCheck
 
 SERIES = (1, 2, 4)
 SCALING_SHARE = 8
-CHECKS = ("shape_check", "matter_check", "spectral_check")
+EIGHT_BITS = 100_000
+"""Matrices of so many numbers are kept as bytes, with a scale for each row: errors of 1 % of a score's deviation."""
 
 
 def mass_above(probabilities: np.ndarray) -> np.ndarray:
@@ -30,30 +31,24 @@ def mass_above(probabilities: np.ndarray) -> np.ndarray:
     return (greater * probabilities[:, None, :]).sum(axis=2)
 
 
-def nonconformity(probabilities: np.ndarray, rarity: np.ndarray) -> np.ndarray:
-    """How badly each shape fits (N, 5): the mass of the shapes before it, or the image's rarity (N,) if greater.
+def nonconformity(probabilities: np.ndarray, p_value: np.ndarray) -> np.ndarray:
+    """How badly each shape fits (N, 5): the mass of the shapes before it, or one less the p-value (N,) if greater.
 
     The labels with values up to a level q are those that gather the probability q (the adaptive sets of Romano,
-    Sesia & Candès 2020, not randomised), and none if fewer than 1 - q of known images are as strange.
+    Sesia & Candès 2020, not randomised), and none if the p-value of the OOD score is below 1 - q.
     """
-    return np.maximum(mass_above(probabilities), rarity[:, None])
+    return np.maximum(mass_above(probabilities), 1 - p_value[:, None])
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What decisions from so many images of one particle are measured against.
 
-    Attributes
-    ----------
-    rarity
-        How strange known particles are: components are averaged over the images first.
-    levels, labels
-        Nonconformity of the true shape of other known particles, and that shape; each particle has equally many.
-    groups
-        How many particles these are.
+    ``ood`` has the OOD scores of known particles, averaged over their images; ``levels`` and ``labels`` are the
+    nonconformity of the true shape of other known particles, ``groups`` in number, and that shape.
     """
 
-    rarity: Rarity
+    ood: Combination
     levels: np.ndarray
     labels: np.ndarray
     groups: int
@@ -76,56 +71,41 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Trust:
-    """Calibration of one weights file: temperature, novelty, and a calibration for 1, 2 and 4 images a particle."""
+    """Of one weights file: temperature, heads of the OOD scores, and a calibration for each number of images."""
 
     temperature: float
-    novelty: Novelty
+    heads: Heads
     calibrations: dict[int, Calibration]
 
 
 def calibrate(
-    novelty: Novelty,
+    heads: Heads,
     logits: np.ndarray,
-    values: dict[str, np.ndarray],
+    measured: dict[str, np.ndarray],
     labels: np.ndarray,
-    others: dict[str, np.ndarray],
-    kinds: np.ndarray,
     series: int,
+    temperature: float | None = None,
 ) -> Trust:
-    """Calibrate from what a network makes of images that were held back from its training.
+    """Calibrate from what a network makes of particles that were held back from its training and from the heads.
 
-    An eighth of the held particles sets the temperature and the scales of strangeness; the others give the levels,
-    so that these are of particles to which nothing was fitted.
-
-    Parameters
-    ----------
-    novelty
-        Fitted to training images.
-    logits, values, labels
-        Of images held back, focal series one after another: logits (N, symmetries, 5), what novelty measures of them,
-        and their shapes (N,).
-    others, kinds
-        What novelty measures of the images from which the weights are learned, focal series too, and the kind of each:
-        zero for the known.
-    series
-        Images in each focal series; decisions from 1, 2 and 4 of them are calibrated where that divides it.
+    An eighth of them gives the temperature, unless it is known, and the distributions of the scores; the others give
+    the levels, so that these are of particles to which nothing was fitted. Logits (N, symmetries, 5), what the heads
+    measure and labels (N,) are those of focal series of equal length, one after another; decisions from 1, 2 and 4
+    images are calibrated where that divides it.
     """
     first = np.arange(len(labels)) // series % SCALING_SHARE == 0
-    single = logits[first].reshape(-1, len(Shape))
-    temperature = fit_temperature(single, np.repeat(labels[first], logits.shape[1]))
-    logits = logits.mean(axis=1)
-    calibrations: dict[int, Calibration] = {}
-    for count in (each for each in SERIES if series % each == 0):
-        means = averaged(values, count)
-        truth, fits = labels[::count], first[::count]
-        scaled = {name: each[fits] for name, each in means.items()}
-        rarity = Rarity.fit(scaled, averaged(others, count), kinds[::count])
-        probabilities = softmax(logits.reshape(-1, count, len(Shape)).mean(axis=1) / temperature, axis=1)
-        levels = nonconformity(probabilities, rarity.rarity(rarity.score(means)))
-        levels = levels[np.arange(len(truth)), truth][~fits].astype(np.float32)
+    if temperature is None:
+        temperature = fit_temperature(logits[first].reshape(-1, len(Shape)), np.repeat(labels[first], logits.shape[1]))
+    calibrations = {}
+    for count in [count for count in SERIES if series % count == 0]:
+        place, truth, fits = np.arange(len(labels)) // count, labels[::count], first[::count]
+        means = {name: particle_means(each, place) for name, each in measured.items()}
+        ood = Combination.fit({name: each[fits] for name, each in means.items()})
+        probabilities = softmax(particle_means(logits.mean(axis=1), place) / temperature, axis=1)
+        levels = nonconformity(probabilities, ood.p_value(ood.score(means)))[np.arange(len(truth)), truth]
         groups = int((~fits).sum() * count // series)
-        calibrations[count] = Calibration(rarity, levels, truth[~fits].astype(np.uint8), groups)
-    return Trust(temperature, novelty, calibrations)
+        calibrations[count] = Calibration(ood, levels[~fits].astype(np.float32), truth[~fits].astype(np.uint8), groups)
+    return Trust(temperature, heads, calibrations)
 
 
 def trust_file(weights: Path) -> Path:
@@ -135,22 +115,13 @@ def trust_file(weights: Path) -> Path:
 
 def save_trust(trust: Trust, weights: Path) -> Path:
     """Write a calibration beside its weights, whose SHA-256 it holds."""
-    novelty = trust.novelty
-    tensors = {
-        f"{check}.{name}": value.contiguous()
-        for check in CHECKS
-        for name, value in getattr(novelty, check).state_dict().items()
-    }
-    arrays = {"axes": novelty.axes, "neighbours": novelty.neighbourhood.features}
-    for name in ("shapes", "background", "texture"):
-        gaussian = getattr(novelty, name)
-        arrays |= {f"{name}.means": gaussian.means, f"{name}.precision": gaussian.precision}
-    for count, calibration in trust.calibrations.items():
-        rarity = calibration.rarity
-        arrays |= {f"{count}.tail.{name}": tail.known for name, tail in rarity.tails.items()}
-        arrays |= {f"{count}.weights": rarity.weights, f"{count}.scores": rarity.scores.known}
-        arrays |= {f"{count}.levels": calibration.levels, f"{count}.labels": calibration.labels}
-    tensors |= {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in arrays.items()}
+    tensors: dict[str, Tensor] = {}
+    for head, network in vars(trust.heads).items():
+        tensors |= {f"{head}.{name}": each for name, each in _packed(network.state_dict()).items()}
+    for count, each in trust.calibrations.items():
+        arrays = {name: tail.known for name, tail in each.ood.scores.items()}
+        arrays |= {"combined": each.ood.combined.known, "levels": each.levels, "labels": each.labels}
+        tensors |= {f"{count}.{name}": torch.as_tensor(values) for name, values in arrays.items()}
     about = {
         "weights_sha256": file_sha256(weights),
         "temperature": trust.temperature,
@@ -177,26 +148,39 @@ def load_trust(weights: Path) -> Trust:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        shape_check, matter_check = (OddsCheck(len(arrays[f"{name}.centre"])).eval() for name in CHECKS[:2])
-        checks = shape_check, matter_check, SpectralCheck().eval()
-        for name, check in zip(CHECKS, checks, strict=True):
-            parts = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-            check.load_state_dict(parts)
-        shapes, background, texture = (
-            Gaussian(arrays[f"{name}.means"], arrays[f"{name}.precision"])
-            for name in ("shapes", "background", "texture")
-        )
-        near = Neighbourhood(arrays["neighbours"])
-        novelty = Novelty(arrays["axes"], shapes, background, near, texture, *checks)
+        shape, matter = (OutlierHead(len(tensors[f"{head}.centre"])) for head in ("shape", "matter"))
+        heads = Heads(shape, matter, SpectralCheck())
+        for head, network in vars(heads).items():
+            _unpack(
+                network.eval(),
+                {name.partition(".")[2]: each for name, each in tensors.items() if name.startswith(f"{head}.")},
+            )
         calibrations = {}
         for count, groups in about["groups"].items():
-            tails = {name: Tail(arrays[f"{count}.tail.{name}"]) for name in COMPONENTS}
-            rarity = Rarity(tails, arrays[f"{count}.weights"], Tail(arrays[f"{count}.scores"]))
-            levels, labels = arrays[f"{count}.levels"], arrays[f"{count}.labels"]
-            calibrations[int(count)] = Calibration(rarity, levels, labels, groups)
+            tails = {name: Tail(tensors[f"{count}.{name}"].numpy()) for name in (*SCORES, "combined")}
+            ood = Combination(tails, tails.pop("combined"))
+            levels, labels = (tensors[f"{count}.{name}"].numpy() for name in ("levels", "labels"))
+            calibrations[int(count)] = Calibration(ood, levels, labels, groups)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise NanoshapeError(f"{path} does not hold a calibration: {' '.join(str(error).split())}") from None
     if about["weights_sha256"] != file_sha256(weights):
         raise NanoshapeError(f"{path} is the calibration of other weights than {weights.name}; make it again")
-    return Trust(float(about["temperature"]), novelty, calibrations)
+    return Trust(float(about["temperature"]), heads, calibrations)
+
+
+def _packed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices in float16, and large ones as bytes with the ``step`` of each row."""
+    packed: dict[str, Tensor] = {}
+    for name, each in state.items():
+        if each.numel() >= EIGHT_BITS:
+            step = each.flatten(1).abs().amax(dim=1).reshape(-1, *[1] * (each.ndim - 1)) / 127
+            packed |= {name: (each / step).round().to(torch.int8), f"{name}.step": step}
+        else:
+            packed[name] = each.half() if each.ndim > 1 else each
+    return {name: each.contiguous() for name, each in packed.items()}
+
+
+def _unpack(network: nn.Module, packed: dict[str, Tensor]) -> None:
+    """Load what :func:`_packed` made into a network."""
+    state = {name: each * packed.get(f"{name}.step", 1) for name, each in packed.items() if not name.endswith(".step")}
+    network.load_state_dict(state)

@@ -12,14 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import trange
 
-from nanoshape_lib.networks.models import IMAGE_PIXELS, convolution_blocks
+from nanoshape_lib.networks.models import IMAGE_PIXELS, convolution_blocks, low_precision
+from nanoshape_lib.networks.training import symmetry_augment
 
 RINGS, OUTER_RINGS = 64, 83
 HIDDEN = (256, 64)
 IMAGE_FILTERS, PLANE_FILTERS = (16, 32, 64, 128, 256), (16, 32, 64, 128)
 PLANE_CENTRE, PLANE_SPREAD = 4.0, 3.0
 BATCH = 16
+STEP_IMAGES, RATE = 256, 3e-3
 FURTHEST, LOG_DEVIATIONS = 1.5, (-6.0, 1.0)
 """Limits of what is said of images unlike any that were learned from: noise, or nothing."""
 
@@ -135,3 +138,34 @@ class SpectralCheck(nn.Module):
             means, log_deviations = self.head(branches).chunk(2, dim=1)
         means, log_deviations = means.clamp(-FURTHEST, FURTHEST), log_deviations.clamp(*LOG_DEVIATIONS)
         return SpectralEstimate(means.numpy(), log_deviations.exp().numpy(), branches.numpy())
+
+
+def fit_check(images: Tensor, truth: np.ndarray, epochs: int, seed: int = 0, device: str = "cpu") -> SpectralCheck:
+    """Learn from images (N, n, n) and the logarithms (N, 3) of :data:`QUANTITIES` by the likelihood of Gaussians."""
+    logs, targets = torch.as_tensor(spectra(images)).to(device), torch.as_tensor(truth).to(device)
+    generator, steps, images = (
+        torch.Generator().manual_seed(seed),
+        max(1, len(images) // STEP_IMAGES),
+        images.to(device),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SpectralCheck()
+        model.centre, model.spread = logs.mean(dim=0).cpu(), logs.std(dim=0).cpu() + 1e-3
+        model = model.to(device).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps)
+        for _ in trange(epochs, desc="spectral check", unit="epoch"):
+            order = torch.randperm(len(images), generator=generator)[: steps * STEP_IMAGES].to(device)
+            for rows in order.chunk(steps):
+                given = symmetry_augment(images[rows].float(), generator)
+                noise = 0.1 * model.spread * torch.randn(len(rows), logs.shape[1], device=device)
+                with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=low_precision(device)):
+                    means, log_deviations = model(given, logs[rows] + noise)
+                errors = targets[rows] - means
+                loss = (log_deviations + errors**2 * torch.exp(-2 * log_deviations) / 2).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+    return model.cpu().eval()

@@ -22,8 +22,7 @@ from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series
 from nanoshape_lib.widgets.explorer import ACTIVE, one_thread, panel, row
 
-PICTURES_SHOWN = 18
-SECTOR_PIXELS, WIDE_PIXELS = 384, 720
+PICTURES_SHOWN, SECTOR_PIXELS, WIDE_PIXELS = 18, 384, 720
 
 
 class DatasetBrowser(ipywidgets.VBox):
@@ -36,7 +35,6 @@ class DatasetBrowser(ipywidgets.VBox):
         shapes = [(shape.title, shape) for shape in Shape if shape in set(self.table["label"])]
         self.shape = ipywidgets.Dropdown(options=shapes, description="shape")
         self.size = ipywidgets.Dropdown(description="size [Å]")
-        self.points: dict[int, ipywidgets.Button] = {}
         self.sphere = ipywidgets.Box(layout={"width": f"{SECTOR_PIXELS}px", "max_width": "100%"})
         self.sphere.add_class("nanoshape-points")
         self.caption, self.series_view = ipywidgets.HTML(), ipywidgets.HTML()
@@ -62,7 +60,7 @@ class DatasetBrowser(ipywidgets.VBox):
         alt = f"Beam directions of {len(rows)} waves of the {shape.title}, reduced by symmetry"
         drawing = ipywidgets.HTML(picture(sector(shape, np.zeros((0, 3))), alt, SECTOR_PIXELS), layout={"margin": "0"})
         places = sector_places(shape, reduce(rows[BEAM].to_numpy(float), shape))
-        self.points = {}
+        self.points: dict[int, ipywidgets.Button] = {}
         for group, (across, down) in zip(rows["group"].tolist(), places, strict=True):
             where = {"left": f"{across:.2%}", "top": f"{down:.2%}", "width": "12px", "height": "12px"}
             point = ipywidgets.Button(description=f"wave {group}", tooltip=f"wave {group}", layout=where)
@@ -92,10 +90,7 @@ class DatasetBrowser(ipywidgets.VBox):
 
 
 class ConfusionExplorer(ipywidgets.VBox):
-    """A confusion matrix of buttons; each shows its images, where they lie on the sphere, and the second choice.
-
-    ``rows`` says to which row of a `predictions_table`, with beams, each of the standardised images (N, n, n) belongs.
-    """
+    """Buttons that show a cell's images, directions and second choices; image i belongs to row ``rows[i]``."""
 
     def __init__(self, predictions: pd.DataFrame, images: Tensor, rows: np.ndarray):
         self.predictions, self.images = predictions.reset_index(drop=True), images
@@ -137,15 +132,14 @@ class ConfusionExplorer(ipywidgets.VBox):
         shares = cell.groupby("group").size() / of_shape.groupby("group").size().reindex(waves.index)
         seconds = np.bincount(cell["second"], minlength=len(Shape))
         second = ", ".join(f"{s.title} {n} ({n / len(cell):.0%})" for s, n in zip(Shape, seconds, strict=True) if n)
-        called = "called rightly" if expected == predicted else f"called {predicted.title}"
         self.words.value = (
-            f"<b>{expected.title} {called}</b>: {len(cell):,} images, {len(cell) / len(of_shape):.2%} of its images,"
-            f" from {len(waves):,} exit waves. Second choice: {second}. Each point is the beam direction of a wave, the"
-            " larger, the more of its images are in this cell. Click a number; it answers while a kernel is running."
+            f"<b>{expected.title} called {predicted.title}</b>: {len(cell):,} or {len(cell) / len(of_shape):.2%} of its"
+            f" images, from {len(waves):,} exit waves. Second choice: {second}. Each point is the beam direction of a"
+            " wave, larger the more of its images are here. Click a number; it answers while a kernel is running."
         )
-        figure = sector(expected, reduce(waves[BEAM].to_numpy(float), expected), shares.to_numpy())
         alt = f"{len(waves)} beam directions of the {expected.title}, reduced by symmetry"
-        self.sphere.value = picture(figure, alt, SECTOR_PIXELS)
+        directions = reduce(waves[BEAM].to_numpy(float), expected)
+        self.sphere.value = picture(sector(expected, directions, shares.to_numpy()), alt, SECTOR_PIXELS)
         self.pictures.value = self._pictures(cell)
 
     def _pictures(self, cell: pd.DataFrame) -> str:
@@ -159,6 +153,6 @@ class ConfusionExplorer(ipywidgets.VBox):
             for each in shown.to_dict("records")
         ]
         images = self.images[self.places[shown.index].tolist()].float().numpy()
-        note = f"{len(shown)} of {len(cell):,} images"
-        figure = image_gallery(images, shown[PROBABILITIES].to_numpy(), shown["label"].tolist(), words, note)
+        shares, note = shown[PROBABILITIES].to_numpy(), f"{len(shown)} of {len(cell):,} images"
+        figure = image_gallery(images, shares, shown["label"].tolist(), words, note)
         return picture(figure, f"{note}: {'; '.join(words)}".replace("\n", ", "), WIDE_PIXELS)

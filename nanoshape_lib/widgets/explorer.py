@@ -61,8 +61,13 @@ def name_sliders() -> Javascript:
     return Javascript(_NAMES)
 
 
+def said(text: str, role: str = "status") -> str:
+    """HTML that a screen reader says when it changes; as an alert, why something is not possible."""
+    return f'<span role="{role}" style="color: {"#b3261e" if role == "alert" else "inherit"}">{text}</span>'
+
+
 def panel(*children: ipywidgets.Widget) -> list[ipywidgets.Widget]:
-    """The style sheet that the widgets need, and widgets."""
+    """Widgets after the style sheet that they need."""
     return [ipywidgets.HTML(_STYLE, layout={"margin": "0", "height": "0"}), *children]
 
 
@@ -74,11 +79,7 @@ def row(*children: ipywidgets.Widget, width: str = "auto") -> ipywidgets.HBox:
 
 
 class Latest:
-    """Slow work in another thread, of which only the answer to the newest request is delivered.
-
-    ``deliver`` gets a request and its answer, or the exception that ``work`` raised: in the event loop that ran when
-    the request was made, or in the other thread if there was none.
-    """
+    """Slow work in another thread; ``deliver`` gets the newest request and its answer or error, in the event loop."""
 
     def __init__(self, work: Callable[[Any], Any], deliver: Callable[[Any, Any], None]):
         self._work, self._deliver, self._newest = work, deliver, object()
@@ -97,13 +98,12 @@ class Latest:
                 self._deliver(request, answer)
 
         def run() -> None:
-            if wanted is not self._newest:
-                return
-            try:
-                answer = self._work(request)
-            except Exception as error:
-                answer = error
-            loop.call_soon_threadsafe(hand_over, answer) if loop else hand_over(answer)
+            if wanted is self._newest:
+                try:
+                    answer = self._work(request)
+                except Exception as error:
+                    answer = error
+                loop.call_soon_threadsafe(hand_over, answer) if loop else hand_over(answer)
 
         self.pool.submit(run)
 
@@ -123,8 +123,7 @@ def particle_wave(
 ) -> Simulated:
     """Exit wave, of fidelity fast, of a particle in the middle of the field; refused if it does not fit there."""
     atoms, rotation = shapes.build(shape, size_A), orientation.euler(psi_deg, theta_deg, phi_deg)
-    turned = atoms.copy()
-    turned.positions = turned.positions @ rotation.T
+    turned = Atoms(atoms.numbers, atoms.positions @ rotation.T)
     try:
         scene = deposit(shake(turned, np.random.default_rng(seed)), Placement(0) if film else None)
     except NanoshapeError:
@@ -136,13 +135,11 @@ def particle_wave(
 class ExplorerModel:
     """One particle under one microscope, and what a network says of its images.
 
-    ``network`` is one and its card, by default those of six blocks that are shipped; ``seed`` that of the thermal
-    displacements and of the noise; settings are those of `nanoshape_lib.widgets.knobs.DEFAULTS`.
+    ``network`` is one with its card, by default the shipped one of six blocks; settings are those of `knobs.DEFAULTS`.
     """
 
-    def __init__(self, network: tuple[nn.Module, dict] | None = None, seed: int = 0, **settings: Any):
-        shown: tuple[nn.Module, dict] = network or load_weights(data_file("weights/cnn6.safetensors"))
-        self.network, self.card = shown
+    def __init__(self, network: tuple[nn.Module, dict[str, Any]] | None = None, seed: int = 0, **settings: Any):
+        self.network, self.card = network or load_weights(data_file("weights/cnn6.safetensors"))
         self.seed, self.settings = seed, DEFAULTS
         self.change(**settings)
 
@@ -176,12 +173,10 @@ class ExplorerModel:
 
     def unlike_training(self) -> list[str]:
         """Labels of the knobs that stand where the network has seen no images."""
-        found = [] if self.settings["film"] else ["carbon film"]
-        for name, (low, high) in seen(DatasetDesign.model_validate(self.card["profile"]["dataset"])).items():
-            slack = KNOBS[name].step / 2
-            if not low - slack <= self.settings[name] <= high + slack:
-                found.append(KNOBS[name].label)
-        return found
+        ranges = seen(DatasetDesign.model_validate(self.card["profile"]["dataset"]))
+        known = [(KNOBS[name], self.settings[name], *ends) for name, ends in ranges.items()]
+        outside = [k.label for k, value, low, high in known if not low - k.step / 2 <= value <= high + k.step / 2]
+        return outside if self.settings["film"] else ["carbon film", *outside]
 
 
 def _entry(name: str, value: Any) -> ipywidgets.ValueWidget:
@@ -197,16 +192,12 @@ def _entry(name: str, value: Any) -> ipywidgets.ValueWidget:
     kind = ipywidgets.FloatLogSlider if knob.logarithmic else ipywidgets.FloatSlider
     ends = np.array([knob.minimum, knob.maximum])
     looks["min"], looks["max"] = np.log10(ends) if knob.logarithmic else ends
-    looks["readout_format"] = ".4g" if knob.step < 1 else ".0f"
+    looks["readout_format"] = ".0f" if knob.logarithmic or knob.step >= 1 else ".2f"
     return kind(step=knob.step, continuous_update=name not in WAVE_SETTINGS, **looks)
 
 
 class Explorer(ipywidgets.VBox):
-    """Knobs, the particle, its exit wave, its image and the network's probabilities; settings as of `ExplorerModel`.
-
-    A knob of the microscope or of the camera forms a new image at once. A knob of the particle asks for a new
-    exit wave in the background; until it is there the pictures are grey.
-    """
+    """Knobs, particle, exit wave, image and probabilities, live; settings as of `ExplorerModel`."""
 
     def __init__(self, **settings: Any):
         self.model = ExplorerModel(**settings)
@@ -218,46 +209,41 @@ class Explorer(ipywidgets.VBox):
         for name, control in self.controls.items():
             control.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
             columns["particle" if name in WAVE_SETTINGS else KNOBS[name].group].append(control)
-        columns["particle"].insert(1 + columns["particle"].index(self.controls["size_A"]), self.refusal)
-        boxes = [ipywidgets.VBox([ipywidgets.HTML(f"<b>{title}</b>"), *each]) for title, each in columns.items()]
+        columns["particle"].insert(2, self.refusal)  # below the size
+        boxes = [
+            ipywidgets.VBox([ipywidgets.HTML(f"<b>{title.capitalize()}</b>"), *each]) for title, each in columns.items()
+        ]
         super().__init__(panel(row(*boxes, width="22em"), self.status, self.pictures))
         self._show_particle()
         self._show_image()
-        self._say("Turn a knob. The pictures answer only while a kernel is running.")
+        self.status.value = said("Turn a knob. The pictures answer only while a kernel is running.")
 
     def _turned(self, name: str, value: Any) -> None:
         """Form a new image, or ask for a new wave and show that the pictures are those of another particle."""
         self.wanted = self.wanted | {name: value}
         if name in WAVE_SETTINGS:
             self.pictures.add_class(STALE)
-            self._say('Computing the exit wave … <progress aria-label="computing the exit wave"></progress>')
+            self.status.value = said('Computing the exit wave … <progress aria-label="computing"></progress>')
             self.waves.ask(self.wanted)
         else:
             self.model.settings = self.model.settings | {name: value}
             self._show_image()
 
-    def _arrived(self, wanted: dict[str, Any], answer: Simulated | Exception) -> None:
+    def _arrived(self, wanted: dict[str, Any], answer: Any) -> None:
         """Show a new wave, or why there is none."""
         self.pictures.remove_class(STALE)
-        if isinstance(answer, Exception):
-            reason = escape(f"Not possible: {answer}. The pictures show the particle before.")
-            self.refusal.value = f'<span role="alert" style="color: #b3261e">{reason}</span>'
-            self._say("")
-            return
-        self.model.simulated = answer
-        self.model.settings = self.model.settings | {name: wanted[name] for name in WAVE_SETTINGS}
-        self.refusal.value = ""
-        self._show_particle()
-        self._show_image()
-        self._say("Done.")
-
-    def _say(self, text: str) -> None:
-        self.status.value = f'<span role="status">{text}</span>'
+        failed = isinstance(answer, Exception)
+        self.refusal.value = said(escape(f"Not possible: {answer}."), "alert") if failed else ""
+        self.status.value = said("The pictures show the particle before." if failed else "Done.")
+        if not failed:
+            self.model.simulated = answer
+            self.model.settings = self.model.settings | {name: wanted[name] for name in WAVE_SETTINGS}
+            self._show_particle()
+            self._show_image()
 
     def _show_particle(self) -> None:
         simulated, title = self.model.simulated, self.model.settings["shape"].title
-        film = " on carbon" if self.model.settings["film"] else ""
-        alt = f"{title}{film}, from the side and along the beam; amplitude and phase of its exit wave"
+        alt = f"{title}{' on carbon' * self.model.settings['film']}, from the side and along the beam; its exit wave"
         count, size_A = len(simulated.atoms), simulated.atoms.info["size_A"]
         words = f"{title.capitalize()} of {count} atoms; the nearest size at which it exists is {size_A:.1f} Å"
         self.particle_view.value = picture(draw.particle_and_wave(*simulated), alt, WIDE_PIXELS, words)
@@ -267,7 +253,7 @@ class Explorer(ipywidgets.VBox):
         image, (microscope, camera) = model.image(), instrument(model.settings)
         shares = model.probabilities(image[None])[0]
         figure = draw.image_and_answer(image, shares, truth, defocus_A, microscope, camera)
-        said = ", ".join(f"{shape.title} {share:.0%}" for shape, share in zip(Shape, shares, strict=True))
+        named = ", ".join(f"{shape.title} {share:.0%}" for shape, share in zip(Shape, shares, strict=True))
         alt = f"image of a {truth.title} at defocus {signed(defocus_A)} Å, its power spectrum, the contrast transfer"
         unlike = ", ".join(model.unlike_training())
         words = (
@@ -277,7 +263,7 @@ class Explorer(ipywidgets.VBox):
             f" {model.card['temperature']:.2f}, a temperature fitted on validation images so that of those named with"
             " a probability of 90 %, about 90 % are named rightly."
         ) + f" <b>It has not learned from images like this ({unlike}): do not count on that here.</b>" * bool(unlike)
-        self.image_view.value = picture(figure, f"{alt}, and the probabilities: {said}", WIDE_PIXELS, words)
+        self.image_view.value = picture(figure, f"{alt}, and the probabilities: {named}", WIDE_PIXELS, words)
 
 
 def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.VBox:
@@ -289,8 +275,8 @@ def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.V
         alt = f"image at defocus {title}; the network says {Shape(int(shares.argmax())).title}, {shares.max():.0%}"
         figure = draw.frame(image, shares, model.settings["shape"], f"defocus {title}")
         frames.append(ipywidgets.HTML(picture(figure, alt, FRAME_PIXELS)))
-    middle = len(defoci_A) // 2
-    slider = ipywidgets.SelectionSlider(options=words, index=middle, description="defocus [Å]", layout={"width": "98%"})
-    stack = ipywidgets.Stack(frames, selected_index=middle)
+    looks = {"description": "defocus [Å]", "style": {"description_width": "initial"}, "layout": {"width": "98%"}}
+    slider = ipywidgets.SelectionSlider(options=words, index=len(words) // 2, **looks)
+    stack = ipywidgets.Stack(frames, selected_index=slider.index)
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
     return ipywidgets.VBox([slider, stack])

@@ -12,21 +12,20 @@ from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse
 from nanoshape_lib.micrographs.formats import FORMATS
 from nanoshape_lib.micrographs.report import STYLE, section
 from nanoshape_lib.trust.classifier import Classifier
-from nanoshape_lib.widgets.explorer import STALE, Latest, panel, row
+from nanoshape_lib.widgets.explorer import STALE, Latest, panel, row, said
 
 
 class Upload(ipywidgets.VBox):
-    """Choose a file of a microscope and see the shapes of its particles, by default as the shipped network says.
-
-    The kernel stays free while a file is analysed, and the newest file wins.
-    """
+    """Choose a file of a microscope and see the shapes of its particles, by default as the shipped network says."""
 
     def __init__(self, classifier: Classifier | None = None):
         self.classifier, self.work = classifier or Classifier(WEIGHTS), Latest(self._answer, self._arrived)
+        self.explainer: Explainer | None = None  # made at the first file, and kept
         hint = "0: as the file says, or measured on the lattice of gold"
         self.file = ipywidgets.FileUpload(accept=",".join(FORMATS), description="choose a file")
-        self.pixel_size = ipywidgets.FloatText(0.0, step=None, description="pixel [Å]", tooltip=hint)
-        self.status, self.view = ipywidgets.HTML('<span role="status">No file yet.</span>'), ipywidgets.HTML()
+        self.pixel_size = ipywidgets.FloatText(0.0, step=None, description="pixel size [Å]", tooltip=hint)
+        self.pixel_size.style.description_width = "initial"
+        self.status, self.view = ipywidgets.HTML(said("No file yet.")), ipywidgets.HTML()
         super().__init__(panel(row(self.file, self.pixel_size, ipywidgets.HTML(hint)), self.status, self.view))
         self.file.observe(self._ask, "value")
         self.pixel_size.observe(self._ask, "value")
@@ -36,7 +35,7 @@ class Upload(ipywidgets.VBox):
         if self.file.value:
             name, content = self.file.value[-1]["name"], bytes(self.file.value[-1]["content"])
             self.view.add_class(STALE)
-            self._say(f'Looking at {escape(name)} … <progress aria-label="analysing the file"></progress>')
+            self.status.value = said(f'Looking at {escape(name)} … <progress aria-label="analysing"></progress>')
             self.work.ask((name, content, self.pixel_size.value or None))
 
     def _answer(self, wanted: tuple[str, bytes, float | None]) -> str:
@@ -45,20 +44,17 @@ class Upload(ipywidgets.VBox):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, Path(name).name)
             path.write_bytes(content)
+            self.explainer = self.explainer or Explainer(self.classifier)
             try:
-                said = section(analyse(path, self.classifier, pixel_size_A, explainer=Explainer(self.classifier)))
+                found = section(analyse(path, self.classifier, pixel_size_A, explainer=self.explainer))
             except NanoshapeError as error:
                 raise NanoshapeError(str(error).replace(f"{folder}/", "")) from None
-        return said.replace(f"{folder}/", "")
+        return found.replace(f"{folder}/", "")
 
-    def _arrived(self, _: Any, said: str | Exception) -> None:
+    def _arrived(self, _: Any, answer: str | Exception) -> None:
         """Show the answer, or why there is none beside the answer before."""
-        if isinstance(said, Exception):
-            self._say(f'<span style="color: #b3261e">Not possible: {escape(str(said))}.</span>', role="alert")
+        if isinstance(answer, Exception):
+            self.status.value = said(escape(f"Not possible: {answer}."), "alert")
             return
         self.view.remove_class(STALE)
-        self.view.value = f"<style>{STYLE}</style>{said}"
-        self._say("Done.")
-
-    def _say(self, text: str, role: str = "status") -> None:
-        self.status.value = f'<span role="{role}">{text}</span>'
+        self.status.value, self.view.value = said("Done."), f"<style>{STYLE}</style>{answer}"

@@ -29,7 +29,7 @@ from nanoshape_lib.studies import ood, robustness, trainings
 from nanoshape_lib.studies.profiles import load_profile
 
 if "raised" in sys.argv:
-    for recipes in (trainings.WAVES, trainings.IMAGES, trainings.RECIPES, ood.TRUST_WAVES, ood.TRUST_CHECK, ood.TRUST):
+    for recipes in (trainings.WAVES, trainings.IMAGES, trainings.RECIPES, ood.OOD_WAVES, ood.OOD):
         recipes["exit waves"] = 1000
     template_matching.exit_waves.RECIPE = 1000
 
@@ -55,13 +55,16 @@ class Waves:
     path, design = "waves.zarr", profile.dataset
 
 
-robustness.kept_images = stop
 start = paths.DATA / "weights/cnn6.safetensors"
+fitting = ood.Fitting(start, Waves, None, ood.Sizes(), paths.cache_folder())
+ood.outliers.make_waves = stop
+robustness.kept_images = stop
 for use in (
     lambda: robustness.random_images(Waves, Ranges(), 10),
     lambda: robustness.sweep_images(Waves, "dose_e_A2", 10),
     lambda: robustness.fine_tune(profile.robustness.domain_randomisation, Waves, start),
-    lambda: ood.trust_study(start, Waves, paths.cache_folder()),
+    lambda: fitting.waves("decoy", range(1)),
+    lambda: fitting.heads,
 ):
     with unchecked:
         use()
@@ -75,7 +78,7 @@ for step, key in keys:
 """
 STEPS = {
     "waves", "images", "passes", "runs", "best", "controls", "random", "sweep",
-    "domain randomisation", "trust waves", "spectral check", "trust", "templates", "stored waves",
+    "domain randomisation", "ood waves", "ood", "templates", "stored waves",
 }  # fmt: skip
 
 

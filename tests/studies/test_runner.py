@@ -148,6 +148,7 @@ SHIPPED = {
     "domain_randomisation": 0,
     "ablations": 0,
     "micrographs": 0,
+    "ood": 0,
     "specimens": 0,
 }
 

@@ -86,10 +86,12 @@ def test_click_on_a_point_shows_the_series_of_its_wave(browser):
 
 
 def test_click_on_a_cell_shows_its_images_its_place_and_the_second_choice(confusion):
-    assert "cube called octahedron</b>: 2 images, 33.33%" in confusion.words.value, "the most frequent mistake first"
+    assert "cube called octahedron</b>: 2 or 33.33% of its images" in confusion.words.value, (
+        "the most frequent mistake first"
+    )
     assert confusion.cells[Shape.CUBE, Shape.OCTAHEDRON].description == "2"
     confusion.cells[Shape.CUBOCTAHEDRON, Shape.CUBE].click()
-    assert "cuboctahedron called cube</b>: 1 images, 16.67%" in confusion.words.value
+    assert "cuboctahedron called cube</b>: 1 or 16.67% of its images" in confusion.words.value
     assert "Second choice: cuboctahedron 1 (100%)" in confusion.words.value
     assert alts(confusion.sphere.value) == ["1 beam directions of the cuboctahedron, reduced by symmetry"]
     (alt,) = alts(confusion.pictures.value)

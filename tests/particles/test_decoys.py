@@ -1,14 +1,11 @@
-"""Strangers against geometry, crystallography and optics."""
+"""Decoys against geometry and crystallography."""
 
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
 from ase.cluster import Decahedron
 from scipy.spatial import ConvexHull, cKDTree
 
-from nanoshape_lib.datasets.exposures import as_designed
-from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import decoys
 from nanoshape_lib.particles.shapes import (
     GOLD_ATOMIC_VOLUME_A3,
@@ -22,9 +19,6 @@ from nanoshape_lib.particles.shapes import (
     volume_equivalent_diameter,
 )
 from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
-from nanoshape_lib.simulation.imaging import form_images
-from nanoshape_lib.simulation.ranges import centre, form_at
-from nanoshape_lib.trust import ood_kinds
 
 SIZES = (40, 55, 75)
 BUILDERS = (
@@ -128,7 +122,7 @@ def test_a_pair_touches_and_overlaps_along_the_beam(rng):
         assert np.ptp(atoms.positions[:, :2], axis=0).max() < 124
 
 
-def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_strangers(rng):
+def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_decoys_asked_about(rng):
     sizes, regular = [], {len(make(size_A, rng)) for make in BUILDERS[2:] for size_A in SIZES}
     for number in range(60):
         size_A = SIZES[number % 3]
@@ -143,7 +137,7 @@ def test_irregular_particles_are_convex_fit_into_the_field_and_are_none_of_the_s
     assert 0.5 < min(sizes) ** 3 < 0.9 and max(sizes) < 1.03, "some are broken, none is larger"
 
 
-def test_cut_particles_keep_the_symmetry_of_their_shape_and_are_none_of_the_known_nor_of_the_strangers(rng):
+def test_cut_particles_keep_the_symmetry_of_their_shape_and_are_none_of_the_known_nor_of_those_asked_about(rng):
     whole = {len(build(shape, size_A)) for shape in Shape for size_A in range(40, 81)}
     regular = whole | {len(decoys.truncated_cube(size_A, rng)) for size_A in range(40, 81)}
     kept, cubic = [], 0
@@ -185,87 +179,3 @@ def test_other_metals_have_their_own_lattice(symbol, lattice_A, rng):
     assert mean_neighbour_distance(atoms) == pytest.approx(lattice_A / np.sqrt(2), rel=1e-3)
     size_A = (6 / np.pi * len(atoms) * lattice_A**3 / 4) ** (1 / 3)
     assert atoms.info["size_A"] == pytest.approx(size_A, rel=1e-3) and abs(size_A - 60) < 5
-
-
-def test_scenes_depend_on_seed_kind_and_index_alone_and_leave_the_films_of_the_training(tiny_design):
-    first, again = (ood_kinds.make_scene("sphere", tiny_design, 2) for _ in range(2))
-    assert (first.particle.positions == again.particle.positions).all() and first.film == again.film
-    others = [
-        ood_kinds.make_scene("sphere", tiny_design, 3),
-        ood_kinds.make_scene("rod", tiny_design, 2),
-        ood_kinds.make_scene("sphere", tiny_design.model_copy(update={"seed": 8}), 2),
-    ]
-    assert all(len(each.particle) != len(first.particle) or each.film != first.film for each in others)
-    assert {ood_kinds.make_scene("bare carbon", tiny_design, i).film.block for i in range(4)} == {2}
-    with pytest.raises(NanoshapeError, match="kind is 'brick', but must be one of known, bare carbon"):
-        ood_kinds.make_scene("brick", tiny_design, 0)
-
-
-@pytest.fixture(scope="module")
-def known_waves(tiny_design, tmp_path_factory):
-    return ood_kinds.make_waves("known", tiny_design, 2, tmp_path_factory.mktemp("waves"))
-
-
-def test_waves_are_kept_and_read_again(tiny_design, tmp_path, monkeypatch):
-    first, table = ood_kinds.make_waves("bare carbon", tiny_design, 1, tmp_path)
-    assert table["label"].tolist() == [-1] and np.abs(np.abs(first) ** 2).mean() == pytest.approx(1, abs=0.02)
-    monkeypatch.setattr(ood_kinds, "exit_wave", None)
-    again, _ = ood_kinds.make_waves("bare carbon", tiny_design, 1, tmp_path)
-    assert (first == again).all()
-    assert np.abs(first).std() < 0.2 and table["size_A"].isna().all()
-
-
-def test_a_kind_changes_the_settings_that_make_it_and_no_other(tiny_design):
-    rng, setting = np.random.default_rng(0), centre(tiny_design, 20.0)
-    assert ood_kinds.find("known").change(3, setting, rng) == setting
-    far = [ood_kinds.find("defocus ±500 Å").change(number, setting, rng).defocus_A for number in range(5)]
-    assert far == [-525, -475, 475, 525, -525]
-    twofold = ood_kinds.find("astigmatism 100 Å").change(0, setting, rng)
-    assert twofold.astigmatism_A == 100 and 0 <= twofold.astigmatism_deg < 180
-    assert twofold.model_copy(update={"astigmatism_A": 0.0, "astigmatism_deg": 0.0}) == setting
-
-
-def test_one_of_the_five_imaged_as_usual_is_the_ordinary_image(tiny_design, known_waves):
-    waves, table = known_waves
-    images = ood_kinds.make_images("known", waves, table, tiny_design, 3, as_designed(tiny_design))
-    assert images.images.shape == (6, 128, 128) and sorted(images.table["defocus_A"][:3]) == [-70, 10, 90]
-    seen = torch.as_tensor(waves[0]).expand(3, -1, -1)
-    at = torch.as_tensor(images.table["defocus_A"].to_numpy(copy=True)[:3], dtype=torch.float32)
-    dose = tiny_design.camera.model_copy(update={"dose_e_A2": None})
-    clean = form_images(seen, at, tiny_design.microscope, dose)
-    for image, ideal in zip(images.images[:3].float(), clean, strict=True):
-        assert np.corrcoef(image.ravel(), ideal.ravel())[0, 1] > 0.6
-
-
-def radius(image):
-    """Radius of gyration of what is darker than the surroundings, in pixels."""
-    smooth = torch.nn.functional.avg_pool2d(-image[None, None].float(), 9, 1, 4)[0, 0].numpy()
-    mass = np.maximum(smooth - 0.5 * smooth.max(), 0)
-    x, y = np.indices(mass.shape)
-    cx, cy = (mass * x).sum() / mass.sum(), (mass * y).sum() / mass.sum()
-    return np.sqrt((mass * ((x - cx) ** 2 + (y - cy) ** 2)).sum() / mass.sum())
-
-
-def test_a_wrong_pixel_size_scales_the_particle(tiny_design, known_waves):
-    (waves, table), draw = known_waves, as_designed(tiny_design)
-    usual, small, large = (
-        np.mean([radius(image) for image in ood_kinds.make_images(kind, waves, table, tiny_design, 3, draw).images])
-        for kind in ("known", "pixel 1.21 Å", "pixel 0.80 Å")
-    )
-    assert small / usual == pytest.approx(106 / 128, abs=0.06)
-    assert large / usual == pytest.approx(160 / 128, abs=0.08)
-
-
-def test_a_low_dose_is_noisier_by_the_root_of_its_ratio(tiny_design, known_waves):
-    """Empty images: their variance is that of the counts, smoothed by the camera's MTF alike at any dose."""
-    _, table = known_waves
-    empty, draw = np.ones((2, 256, 256), np.complex64), as_designed(tiny_design)
-    bright = tiny_design.model_copy(update={"camera": tiny_design.camera.model_copy(update={"dose_e_A2": None})})
-    assert not ood_kinds.make_images("known", empty, table, bright, 3, as_designed(bright)).images.any()
-    relative = {}
-    for kind in ("known", "dose 20 e/Å²"):
-        stranger, rng = ood_kinds.find(kind), np.random.default_rng(0)
-        setting = stranger.change(0, draw(1, rng)[0], rng)
-        image = form_at(torch.as_tensor(empty[:1]), [setting], tiny_design.microscope, tiny_design.camera)
-        relative[kind] = float(image.std())
-    assert relative["dose 20 e/Å²"] / relative["known"] == pytest.approx(np.sqrt(1000 / 20), rel=0.05)
