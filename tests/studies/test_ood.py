@@ -7,13 +7,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from nanoshape_lib.datasets.design import SplitDesign
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.networks.models import PlainCNN, save_weights
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.studies import ood, runner
 from nanoshape_lib.studies.ood import Fitting, Sizes, auroc, calibration_store, ood_study
 from nanoshape_lib.studies.profiles import load_profile
-from nanoshape_lib.studies.results import load_examples
 from nanoshape_lib.trust import outlier_exposure
 from nanoshape_lib.trust.classifier import Classifier
 
