@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from nanoshape_lib.cli import app
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.studies import results, runner
+from nanoshape_lib.studies import micrographs, results, robustness, runner
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import RESULTS, load_results
 
@@ -23,7 +23,7 @@ import os, signal, sys
 from pathlib import Path
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.networks import training
-from nanoshape_lib.studies import results, runner
+from nanoshape_lib.studies import micrographs, results, robustness, runner
 from nanoshape_lib.studies.profiles import load_profile
 
 folder, last = Path(sys.argv[1]), int(sys.argv[2])
@@ -159,8 +159,15 @@ def shipped(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "missing"), SHIPPED.items())
-def test_the_shipped_tables_are_continued_and_nothing_that_they_hold_is_made_again(shipped, name, missing):
+def test_the_shipped_tables_are_continued_and_nothing_that_they_hold_is_made_again(shipped, name, missing, monkeypatch):
     before = contents(shipped.folder)
+    if name in ("micrographs", "specimens"):
+        # The calibration may be newer than the table.
+        origin = {"trust_sha256": load_results(name)[1]["trust_sha256"]}
+        for module in (robustness, micrographs):
+            monkeypatch.setattr(
+                module, "classifiers", lambda job: (dict.fromkeys(("cnn6", "cnn6_ranges")), dict(origin))
+            )
     asked = runner.study(name, shipped)
     assert len(runner.run(asked, shipped)) == missing
     assert contents(shipped.folder) == before
