@@ -23,7 +23,7 @@ from nanoshape_lib.book.stored_waves import StoredWave, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.images import image_gallery
+from nanoshape_lib.figures.results import image_gallery
 from nanoshape_lib.figures.structures import outward_normal
 from nanoshape_lib.figures.style import SHAPE_COLORS, signed
 from nanoshape_lib.networks.models import ARCHITECTURES, load_weights
@@ -33,8 +33,8 @@ from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBO
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.exit_waves import wave_pixels
-from nanoshape_lib.simulation.imaging import focal_modes, focal_series, intensity_pixels, standardise
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.imaging import focal_series, standardise
+from nanoshape_lib.simulation.optics import Camera, Microscope, focal_modes, intensity_pixels
 from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.widgets.knobs import KNOBS, seen
 

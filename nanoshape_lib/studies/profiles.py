@@ -11,7 +11,7 @@ from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.networks.training import TrainingConfig
 from nanoshape_lib.paths import PROFILES
 from nanoshape_lib.simulation.devices import check_device
-from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.simulation.optics import Ranges
 
 
 class Trainings(BaseModel):

@@ -13,9 +13,17 @@ from scipy.stats import binomtest
 from torch import nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.datasets.generation import Split, make_record
-from nanoshape_lib.datasets.images import FreshImages, ImageSet, kept_images
+from nanoshape_lib.datasets.images import (
+    Draw,
+    FreshImages,
+    ImageSet,
+    as_designed,
+    as_ranged,
+    expose,
+    kept_images,
+    make_images_at,
+)
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, fit_temperature, predictions_table
 from nanoshape_lib.networks.models import load_weights, save_weights
@@ -25,7 +33,7 @@ from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import cache_key, file_sha256
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.ranges import LIMITS, Ranges, Setting, centre, make_images_at
+from nanoshape_lib.simulation.optics import Ranges, Setting
 from nanoshape_lib.studies.ood import PIXEL_ERROR
 from nanoshape_lib.studies.profiles import DomainRandomisation, Profile
 from nanoshape_lib.studies.runner import Job, Made, Part, Study
@@ -80,7 +88,7 @@ def sweep_images(store: Store, name: str, waves: int) -> ImageSet:
     design, values = store.design, SWEEPS[name]
 
     def settings(index: int, rng: np.random.Generator) -> list[Setting]:
-        usual = centre(design, design.defoci_A[index % len(design.defoci_A)])
+        usual = Setting.nominal(design.microscope, design.camera, design.defoci_A[index % len(design.defoci_A)])
         angles = {"astigmatism_deg": rng.uniform(0, 180), "drift_deg": rng.uniform(0, 180)}
         return [usual.model_copy(update=angles | {name: float(value)}) for value in values]
 
@@ -137,7 +145,7 @@ def accuracies(
     -------
     DataFrame
         Columns network, setting (``original``: the profile's own test images, ``random``, or a field of
-        :class:`~nanoshape_lib.simulation.ranges.Setting`), value, accuracy with its interval low to high, images and
+        :class:`~nanoshape_lib.simulation.optics.Setting`), value, accuracy with its interval low to high, images and
         particles.
     """
     study, rows = profile.robustness, []
@@ -233,7 +241,7 @@ def ablations(job: Job) -> Study:
     def usual(name: str) -> tuple[float, float]:
         if name == "defocus_A":
             return min(design.defoci_A), max(design.defoci_A)
-        return (getattr(centre(design), name),) * 2
+        return (getattr(Setting.nominal(design.microscope, design.camera), name),) * 2
 
     def part(left_out: str | None) -> Part:
         name = "all ranges" if left_out is None else f"without {left_out}"
@@ -247,7 +255,7 @@ def ablations(job: Job) -> Study:
 
         return Part(name, {"network": name}, (table,), make)
 
-    return Study([part(left_out) for left_out in (None, *LIMITS)], _asked, _origin(plan, start), RECIPES)
+    return Study([part(left_out) for left_out in (None, *plan.ranges.drawn)], _asked, _origin(plan, start), RECIPES)
 
 
 def specimen_images(
@@ -260,7 +268,7 @@ def specimen_images(
         wave = exit_wave(record.scene, design.microscope, design.fidelity, device)
         for draw in draws.values():
             rng = np.random.default_rng((design.seed, index))
-            made.append(expose(wave, draw(1, rng), design, rng, design.camera.pixels))
+            made.append(expose(wave, draw(1, rng), design, rng))
         return made, record.label
 
     images, labels = zip(*on_all_cores(make, range(waves), "specimens"), strict=True)

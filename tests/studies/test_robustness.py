@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nanoshape_lib.datasets.exposures import as_designed
 from nanoshape_lib.datasets.generation import make_record
+from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.figures.transfer import range_contributions, specimen_curves, transfer_curves
@@ -18,7 +18,7 @@ from nanoshape_lib.networks.training import TrainingConfig, predict
 from nanoshape_lib.particles.shapes import neighbour_distances
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.simulation.film import Placement, density_g_cm3, load_block, load_film
-from nanoshape_lib.simulation.ranges import LIMITS, Ranges
+from nanoshape_lib.simulation.optics import Ranges
 from nanoshape_lib.studies import robustness, runner
 from nanoshape_lib.studies.profiles import DomainRandomisation, RobustnessStudy, load_profile
 from nanoshape_lib.studies.results import load_results
@@ -196,10 +196,12 @@ def test_ablations_leave_each_range_out_in_turn(job, start, monkeypatch):
     monkeypatch.setattr(robustness, "fine_tune", tuned)
     monkeypatch.setattr(robustness, "SWEEPS", {name: getattr(Ranges(), name)[:1] for name in robustness.SWEEPS})
     assert runner.run(runner.study("ablations", job), job) == []
-    for ranges, name in zip(asked[1:], LIMITS, strict=True):
-        changed = [each for each in LIMITS if getattr(ranges, each) != getattr(Ranges(), each)]
+    for ranges, name in zip(asked[1:], Ranges().drawn, strict=True):
+        changed = [each for each in Ranges().drawn if getattr(ranges, each) != getattr(Ranges(), each)]
         assert changed == [name]
     assert asked[1].defocus_A == (-70, 90) and asked[2].Cs_A == (-150e3, -150e3)
     table, _ = load_results("domain_randomisation_ablations", job.folder)
-    assert table.groupby("network").size().to_dict() == {"all ranges": 10} | {f"without {name}": 2 for name in LIMITS}
+    assert table.groupby("network").size().to_dict() == {"all ranges": 10} | {
+        f"without {name}": 2 for name in Ranges().drawn
+    }
     assert len(range_contributions(table, Ranges().model_dump(), "test").axes) == 2
