@@ -38,7 +38,8 @@ def clean(image: np.ndarray) -> Cleaned:
     """Replace single bad pixels and make the brightness of the background even.
 
     ``image``: one image (rows, columns), finite, any units. Returns float32 image with the old mean; numbers of
-    replaced bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean.
+    replaced bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean, or of the
+    image's range if it is not in counts.
     """
     fixed, bright, dark = replace_outliers(np.asarray(image, dtype=np.float32))
     background = illumination(fixed)
@@ -46,7 +47,7 @@ def clean(image: np.ndarray) -> Cleaned:
     # Only an image in counts has a background to divide by.
     even = fixed * (middle / background) if background.min() > 0 else fixed - (background - middle)
     even += fixed.mean() - even.mean()
-    slope = float(np.ptp(background)) / abs(middle) if middle else 0.0
+    slope = float(np.ptp(background)) / (middle if background.min() > 0 else max(float(np.ptp(fixed)), 1e-30))
     return Cleaned(even.astype(np.float32), bright, dark, slope)
 
 

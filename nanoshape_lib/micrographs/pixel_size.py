@@ -13,8 +13,8 @@ import pandas as pd
 from scipy import ndimage
 
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.micrographs.formats import display
 from nanoshape_lib.micrographs.reading import DISAGREEMENT, Micrograph
-from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, USUAL
 from nanoshape_lib.trust.spectral_check import QUANTITIES
