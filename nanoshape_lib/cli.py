@@ -137,7 +137,7 @@ def info(
     for line in opened.lines():
         typer.echo(line)
     if sheet is not None:
-        from nanoshape_lib.figures.dataset import contact_sheet
+        from nanoshape_lib.figures.microscopy import contact_sheet
 
         contact_sheet(*opened.sheet()).savefig(sheet)
         typer.echo(f"contact sheet: {sheet}")

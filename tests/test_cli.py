@@ -13,7 +13,7 @@ from nanoshape_lib.cli import app
 from nanoshape_lib.datasets import generation
 from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.figures.dataset import contact_sheet
+from nanoshape_lib.figures.microscopy import contact_sheet
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.imaging import focal_series
 
@@ -157,7 +157,7 @@ def test_a_reader_of_the_output_that_leaves_is_no_error_of_a_file(copied, monkey
 
 def test_the_sheet_shows_one_image_of_each_shape_at_the_middle_defocus(tiny_design, tiny_store, tmp_path, monkeypatch):
     drawn = []
-    draw = "nanoshape_lib.figures.dataset.contact_sheet"
+    draw = "nanoshape_lib.figures.microscopy.contact_sheet"
     monkeypatch.setattr(draw, lambda *args: drawn.append(args) or contact_sheet(*args))
     status, lines, _ = run("info", tiny_store.path, "--sheet", tmp_path / "sheet.png")
     assert status == 0 and lines[-1].endswith("sheet.png")

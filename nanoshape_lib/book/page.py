@@ -22,7 +22,7 @@ from nanoshape_lib.book.onnx_network import export_network
 from nanoshape_lib.book.stored_waves import StoredWave, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.images import image_gallery
+from nanoshape_lib.figures.results import image_gallery
 from nanoshape_lib.figures.structures import outward_normal
 from nanoshape_lib.figures.style import SHAPE_COLORS, signed
 from nanoshape_lib.networks.models import ARCHITECTURES, load_weights

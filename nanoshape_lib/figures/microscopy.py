@@ -1,4 +1,4 @@
-"""Figures of notebooks 03 and 11: carbon, scene, exit wave, transfer, focal series, coherence, camera, convergence."""
+"""Figures of notebooks 03, 04 and 09: carbon, waves, contrast transfer, images, data sets, convergence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,12 @@ import torch
 from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
-from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.figures.structures import blank, draw_atoms
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, SHAPE_MARKERS, signed, stamp, styled
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.film import Scene
 from nanoshape_lib.simulation.imaging import mtf, phase_transfer
@@ -224,4 +226,191 @@ def potential_cut(table: pd.DataFrame, text: str) -> Figure:
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="upper right")
     stamp(fig, text)
+    return fig
+
+
+@styled
+def contact_sheet(images: np.ndarray, table: pd.DataFrame, text: str) -> Figure:
+    """One image of each shape (rows) and size (columns); images (N, h, w) and table row by row alike."""
+    sizes = sorted(table["size"].unique())
+    row_in = min(1.0, 6.4 / len(sizes))
+    figsize = (max(3.4, row_in * len(sizes) + 0.8), row_in * len(Shape) + 0.4)
+    fig, axes = plt.subplots(len(Shape), len(sizes), figsize=figsize, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for image, label, size in zip(images, table["label"], table["size"], strict=True):
+        ax = axes[label, sizes.index(size)]
+        show_image(ax, image, *np.quantile(image, [0.002, 0.998]))
+    for ax, size in zip(axes[0], sizes, strict=True):
+        ax.set_title(f"{size:g} Å", fontsize=9)
+    for shape, row in zip(Shape, axes, strict=True):
+        name = shape.title.replace(" ", "\n")
+        row[0].text(-0.08, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def realised_sizes(table: pd.DataFrame, text: str) -> Figure:
+    """Realised sizes [Å] of the waves of a split, one line a class; a marker's area is proportional to their number."""
+    fig, ax = plt.subplots(figsize=(7.2, 2.4))
+    counts = table.groupby(["label", "size_A"]).size().reset_index(name="waves")
+    for shape in Shape:
+        rows = counts[counts["label"] == shape]
+        area = 400 * rows["waves"] / counts["waves"].max()
+        ax.scatter(
+            rows["size_A"],
+            rows["label"],
+            s=area,
+            color=SHAPE_COLORS[shape],
+            marker=SHAPE_MARKERS[shape],
+            alpha=0.8,
+            lw=0,
+        )
+    ax.set_yticks(list(Shape), [shape.title for shape in Shape])
+    ax.set(xlabel="volume-equivalent diameter (Å)", ylim=(4.6, -0.6))
+    stamp(fig, text)
+    return fig
+
+
+@styled
+def defocus_sampling(microscope: Microscope, defoci_A: tuple[float, ...]) -> Figure:
+    """Figure S2a, focal series: contrast transfer over frequency and defocus, with the sampled defoci as lines."""
+    fig, ax = plt.subplots(figsize=(7.2, 3.6))
+    limit = 1.15 * max(abs(defocus) for defocus in defoci_A)
+    defocus = np.linspace(-limit, limit, 400)
+    q = np.linspace(0, microscope.aperture_per_A, 500)
+    rows = np.stack([phase_transfer(q, value, microscope)[0] for value in defocus])
+    extent = (0, microscope.aperture_per_A, -limit, limit)
+    picture = ax.imshow(rows, origin="lower", aspect="auto", cmap="PuOr", vmin=-1, vmax=1, extent=extent)
+    for value in defoci_A:
+        ax.axhline(value, color=INK, lw=0.7, ls=(0, (4, 3)))
+    ax.axvline(1 / 2.355, color=QUIET, lw=1, ls=":")
+    ax.annotate("{111}", (1 / 2.355, limit), ha="center", va="bottom", fontsize=8, color=QUIET, annotation_clip=False)
+    ax.set(xlabel="spatial frequency (1/Å)", ylabel="defocus (Å)")
+    fig.colorbar(picture, ax=ax, label="contrast transfer")
+    return fig
+
+
+@styled
+def contrast_against_defocus(table: pd.DataFrame, text: str) -> Figure:
+    """Mean contrast of the images of each shape against defocus [Å], with the middle half of the images shaded."""
+    fig, ax = plt.subplots(figsize=(7.2, 3.2))
+    for shape in Shape:
+        groups = table[table["label"] == shape].groupby("defocus_A")["contrast"]
+        mean, colour = groups.mean(), SHAPE_COLORS[shape]
+        ax.plot(mean.index, mean, color=colour, marker=SHAPE_MARKERS[shape], label=shape.title)
+        ax.fill_between(mean.index, groups.quantile(0.25), groups.quantile(0.75), color=colour, alpha=0.12, lw=0)
+    ax.set(xlabel="defocus (Å), positive: underfocus", ylabel="contrast (std / mean)", ylim=(0, None))
+    ax.legend(fontsize=8, frameon=False, ncols=3)
+    stamp(fig, text)
+    return fig
+
+
+# Laboratory x to the right and the beam, +z, downwards.
+SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+GOLD_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
+"""Spacing of the {111} planes of gold [Å]."""
+TRANSFER, ENVELOPE, CAMERA = "#0072B2", "#D55E00", "#009E73"
+GREY_DEVIATIONS = 3.0
+
+
+def power_spectrum(image: np.ndarray) -> np.ndarray:
+    """Decadic logarithm of the power spectrum of an image (n, n) without its mean; zero frequency at [n//2, n//2]."""
+    power = np.abs(np.fft.fft2(image - image.mean())) ** 2
+    power[0, 0] = power[0, 1]
+    return np.fft.fftshift(np.log10(power + 1e-12))
+
+
+def _show_image(ax: Axes, image: np.ndarray, title: str) -> None:
+    middle, half = image.mean(), GREY_DEVIATIONS * image.std()
+    show_image(ax, image, middle - half, middle + half, "antialiased")
+    scale_bar(ax, len(image))
+    ax.set_title(title)
+
+
+def _show_probabilities(ax: Axes, probabilities: Sequence[float], truth: Shape) -> None:
+    ax.barh(range(len(Shape)), probabilities, height=0.72, color=[SHAPE_COLORS[shape] for shape in Shape])
+    ax.set(xlim=(0, 1.25), ylim=(len(Shape) - 0.4, -0.6), xticks=[0, 0.5, 1], title="probabilities")
+    ax.set_yticks(list(Shape), [shape.title.replace(" ", "\n") for shape in Shape])
+    ax.tick_params(axis="y", length=0)
+    ax.get_yticklabels()[truth].set_fontweight("bold")
+    ax.spines["bottom"].set_bounds(0, 1)
+    for shape, probability in zip(Shape, probabilities, strict=True):
+        ax.text(probability + 0.02, shape, f"{100 * probability:.0f} %", va="center", fontsize=8)
+
+
+def _show_spectrum(ax: Axes, image: np.ndarray, pixel_size_A: float) -> None:
+    """The power spectrum with the ring of gold's {111} planes, if it lies inside the camera's band."""
+    edge, values = 0.5 / pixel_size_A, power_spectrum(image)
+    low, high = np.quantile(values, [0.05, 0.9995])
+    show_image(ax, values, low, high, "antialiased")
+    if edge > 1 / GOLD_111_A:
+        radius = len(image) * pixel_size_A / GOLD_111_A
+        ax.add_patch(Circle((len(image) // 2,) * 2, radius, fill=False, ec=TRANSFER, lw=1.2))
+    ax.set_title(f"power spectrum up to {edge:.2g}/Å")
+
+
+def _show_transfer(ax: Axes, defocus_A: float, microscope: Microscope, camera: Camera) -> None:
+    q = np.linspace(0, microscope.aperture_per_A, 400)
+    transfer, envelope = phase_transfer(q, defocus_A, microscope)
+    # In one direction, along the pixels' rows: a pixel integrates over its width.
+    seen = mtf(camera, torch.as_tensor(q)).numpy() * np.abs(np.sinc(q * camera.pixel_size_A))
+    ax.plot(q, transfer, color=TRANSFER, lw=1.3)
+    ax.plot(q, np.stack([envelope, -envelope], axis=1), color=ENVELOPE, lw=1, ls="--")
+    ax.plot(q, seen, color=CAMERA, lw=1.2, ls=":")
+    marks = (("{111}", 1 / GOLD_111_A, -0.01, "right"), ("Nyquist", 0.5 / camera.pixel_size_A, 0.01, "left"))
+    for name, place, beside, side in marks:
+        if place < q[-1]:
+            ax.axvline(place, color=QUIET, lw=0.8, ls=":")
+            ax.text(place + beside, 0.55, name, ha=side, color=QUIET, fontsize=7.5)
+    ax.set(xlim=(0, q[-1]), ylim=(-1.05, 1.05), yticks=[-1, 0, 1], xlabel="spatial frequency (1/Å)")
+    ax.set_title("contrast transfer")
+
+
+@styled
+def particle_and_wave(atoms: Atoms, rotation: np.ndarray, film_below_A: float | None, wave: np.ndarray) -> Figure:
+    """A particle from the side, with the film that ends so far below its middle, and along the beam; its exit wave."""
+    fig, (side, along, *maps) = plt.subplots(1, 4, figsize=(9.6, 2.6), width_ratios=[1, 1, 1.2, 1.2])
+    half_width_A = FIELD_A / 2
+    for ax, view, title in ((side, SIDE_VIEW, "from the side"), (along, np.eye(3), "along the beam")):
+        draw_atoms(ax, atoms, view @ rotation)
+        blank(ax, half_width_A)
+        ax.set_title(title)
+    if film_below_A is not None:
+        side.add_patch(Rectangle((-half_width_A, film_below_A), FIELD_A, half_width_A, color=PALE, lw=0, zorder=0))
+        side.text(-half_width_A + 3, film_below_A + 3, "carbon", color=INK, fontsize=8)
+    ends = [(-0.88 * half_width_A, share * half_width_A) for share in (-0.95, -0.55)]
+    side.annotate("", *ends, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
+    side.text(-0.82 * half_width_A, -0.75 * half_width_A, "beam", va="center", color=INK, fontsize=8)
+    draw_wave(maps, wave)
+    return fig
+
+
+@styled
+def image_and_answer(
+    image: np.ndarray,
+    probabilities: Sequence[float],
+    truth: Shape,
+    defocus_A: float,
+    microscope: Microscope,
+    camera: Camera,
+) -> Figure:
+    """An image, its power spectrum, the contrast transfer that made it, and the five probabilities."""
+    fig = plt.figure(figsize=(9.6, 2.9), layout="none")  # laid out by hand, which halves the time
+    axes = [fig.add_axes((x, 0.18, w, 0.72)) for x, w in ((0.005, 0.22), (0.235, 0.22), (0.49, 0.25), (0.86, 0.13))]
+    _show_image(axes[0], image, f"image at {signed(defocus_A)} Å, {camera.dose_e_A2:.0f} e/Å²")
+    _show_spectrum(axes[1], image, camera.pixel_size_A)
+    _show_transfer(axes[2], defocus_A, microscope, camera)
+    _show_probabilities(axes[3], probabilities, truth)
+    return fig
+
+
+@styled
+def frame(image: np.ndarray, probabilities: Sequence[float], truth: Shape, title: str) -> Figure:
+    """An image and the five probabilities, laid out the same whatever they are."""
+    sides = {"left": 0.01, "right": 0.97, "bottom": 0.16, "top": 0.9, "wspace": 0.5, "width_ratios": [1, 0.6]}
+    fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.0), layout="none", gridspec_kw=sides)
+    _show_image(left, image, title)
+    _show_probabilities(right, probabilities, truth)
     return fig

@@ -1,6 +1,6 @@
 """Figures of notebooks 05 to 08: learning curves, confusion, calibration, galleries of images, where failures lie."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -239,7 +239,8 @@ def prediction_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> 
         SHORT[Shape(predicted)] + ("" if predicted == label else "\n(wrong)")
         for predicted, label in predictions[["predicted", "label"]].to_numpy(int).tolist()
     ]
-    return _gallery(images, predictions, answers, text)
+    shares, labels = predictions[PROBABILITIES].to_numpy(), predictions["label"].tolist()
+    return _gallery(images.float().numpy(), shares, labels, answers, text, COLUMNS)
 
 
 @styled
@@ -260,7 +261,8 @@ def failure_gallery(images: Tensor, predictions: pd.DataFrame, text: str) -> Fig
         f"{SHORT[Shape(predicted)]}\nexpected\n{SHORT[Shape(label)]}"
         for predicted, label in predictions[["predicted", "label"]].to_numpy(int).tolist()
     ]
-    return _gallery(images, predictions, answers, text)
+    shares, labels = predictions[PROBABILITIES].to_numpy(), predictions["label"].tolist()
+    return _gallery(images.float().numpy(), shares, labels, answers, text, COLUMNS)
 
 
 @styled
@@ -304,26 +306,44 @@ def failure_sectors(predictions: pd.DataFrame, text: str) -> Figure:
     return fig
 
 
-def _gallery(images: Tensor, predictions: pd.DataFrame, answers: list[str], text: str) -> Figure:
-    """Images in rows of six, each with its bars and its answer below; laid out by hand, which is fast."""
-    rows = -(-len(predictions) // COLUMNS)
+@styled
+def image_gallery(
+    images: Iterable[np.ndarray],
+    probabilities: Iterable[np.ndarray],
+    labels: Sequence[int],
+    words: Sequence[str],
+    text: str,
+    columns: int = COLUMNS,
+) -> Figure:
+    """Images (N, n, n), indexed [x, y], with the five probabilities (N, 5) as bars and some words below each."""
+    return _gallery([image.T[::-1] for image in images], probabilities, labels, words, text, columns)
+
+
+def _gallery(
+    images: Iterable[np.ndarray],
+    shares: Iterable[np.ndarray],
+    labels: Sequence[int],
+    answers: Sequence[str],
+    text: str,
+    columns: int,
+) -> Figure:
+    """Images in rows, each with its bars and its answer below; laid out by hand, which is fast."""
+    rows = -(-len(answers) // columns)
     lines = max(answer.count("\n") for answer in answers) + 1
     picture, bars, words, foot = 1.12, 0.36, 0.26 + 0.13 * lines, 0.26  # heights in inches
     height = rows * (picture + bars + words) + foot
-    fig = plt.figure(figsize=(COLUMNS * CELL_IN, height), layout="none")
+    fig = plt.figure(figsize=(columns * CELL_IN, height), layout="none")
     colours = [SHAPE_COLORS[shape] for shape in Shape]
-    shares = predictions[PROBABILITIES].to_numpy()
-    for index, (answer, label) in enumerate(zip(answers, predictions["label"], strict=True)):
-        row, column = divmod(index, COLUMNS)
-        left, top = (column + 0.03) / COLUMNS, 1 - row * (picture + bars + words) / height
-        ax = fig.add_axes((left, top - picture / height, 0.94 / COLUMNS, picture / height))
-        image = images[index].float().numpy()
+    for index, (image, heights, answer, label) in enumerate(zip(images, shares, answers, labels, strict=True)):
+        row, column = divmod(index, columns)
+        left, top = (column + 0.03) / columns, 1 - row * (picture + bars + words) / height
+        ax = fig.add_axes((left, top - picture / height, 0.94 / columns, picture / height))
         low, high = np.quantile(image, [0.005, 0.995])
         ax.imshow(image, vmin=low, vmax=high, interpolation="antialiased")
         ax.axis("off")
-        ax = fig.add_axes((left, top - (picture + bars) / height, 0.94 / COLUMNS, (bars - 0.04) / height))
+        ax = fig.add_axes((left, top - (picture + bars) / height, 0.94 / columns, (bars - 0.04) / height))
         edges = [INK if shape == label else "none" for shape in Shape]
-        ax.bar(range(len(Shape)), shares[index], color=colours, ec=edges, lw=0.9, width=0.8)
+        ax.bar(range(len(Shape)), heights, color=colours, ec=edges, lw=0.9, width=0.8)
         ax.set(xlim=(-0.6, 4.6), ylim=(0, 1.04), yticks=[])
         ax.set_xticks(range(len(Shape)))
         ax.tick_params(axis="x", length=0, pad=1.5, labelsize=6.5, colors=QUIET)

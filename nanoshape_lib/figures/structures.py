@@ -193,6 +193,8 @@ def neighbour_histograms(distances_A: Mapping[str, np.ndarray], colours: Mapping
 
 
 BENCH_VIEW = axis_angle([1, 0, 0], -62) @ axis_angle([0, 0, 1], -35)
+# Left, right, bottom and top of the drawing of a sector, in the units of `equal_area`.
+SECTOR_EDGES = (-8.0, 54.0, -8.0, 46.0)
 
 
 def _draw_hull(ax: Axes, atoms: Atoms, rotation: np.ndarray) -> None:
@@ -344,8 +346,29 @@ def draw_sector(ax: Axes, shape: Shape) -> None:
     outline /= np.linalg.norm(outline, axis=1, keepdims=True)
     ax.fill(*equal_area(outline, corners).T, fc="#f5f5f5", ec=INK, lw=1)
     _label_corners(ax, corners)
-    ax.set(xlim=(-8, 54), ylim=(-8, 46), aspect="equal")
+    left, right, bottom, top = SECTOR_EDGES
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     ax.axis("off")
+
+
+@styled
+def sector(shape: Shape, directions: np.ndarray, shares: np.ndarray | None = None) -> Figure:
+    """Reduced beam directions (N, 3) in the sector of one shape, each as large as its share; no margin is left."""
+    left, right, bottom, top = SECTOR_EDGES
+    fig = plt.figure(figsize=((right - left) / 14, (top - bottom) / 14), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    draw_sector(ax, shape)
+    areas = 10 + 60 * (np.zeros(len(directions)) if shares is None else shares)
+    x, y = equal_area(directions, sector_corners(shape)).T
+    ax.scatter(x, y, s=areas, color=SHAPE_COLORS[shape], alpha=0.7, ec=INK, lw=0.4, zorder=3)
+    return fig
+
+
+def sector_places(shape: Shape, directions: np.ndarray) -> np.ndarray:
+    """Places (N, 2) of reduced directions (N, 3) in the figure `sector`, from its left and its top, as shares."""
+    left, right, bottom, top = SECTOR_EDGES
+    x, y = equal_area(directions, sector_corners(shape)).T
+    return np.stack([(x - left) / (right - left), (top - y) / (top - bottom)], axis=-1)
 
 
 def equal_area(directions: np.ndarray, corners: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -12,9 +12,9 @@ from nanoshape_lib.datasets.design import Split
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.html import picture
-from nanoshape_lib.figures.images import SHORT, image_gallery
 from nanoshape_lib.figures.microscopy import focal_series as draw_series
-from nanoshape_lib.figures.orientations import sector, sector_places
+from nanoshape_lib.figures.results import SHORT, image_gallery
+from nanoshape_lib.figures.structures import sector, sector_places
 from nanoshape_lib.figures.style import SHAPE_COLORS, signed
 from nanoshape_lib.networks.evaluation import BEAM, PROBABILITIES, confusion_counts
 from nanoshape_lib.particles.orientation import reduce
@@ -102,7 +102,7 @@ class ConfusionExplorer(ipywidgets.VBox):
         children: list[ipywidgets.Widget] = [ipywidgets.HTML(word) for word in words]
         for shape in Shape:
             children += [ipywidgets.HTML(f"<b>{shape.title}</b>"), *(self.cells[shape, other] for other in Shape)]
-        columns = {"grid_template_columns": "auto repeat(5, minmax(4em, 1fr))", "max_width": "48em", "overflow": "auto"}
+        columns = {"grid_template_columns": "auto repeat(5, minmax(8em, 1fr))", "max_width": "62em", "overflow": "auto"}
         self.words, self.sphere, self.pictures = (ipywidgets.HTML() for _ in range(3))
         grid = ipywidgets.GridBox(children, layout={"grid_gap": "2px", "align_items": "center", **columns})
         super().__init__(panel(grid, row(self.words, self.sphere, width="16em"), self.pictures))

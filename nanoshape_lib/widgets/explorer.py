@@ -19,7 +19,7 @@ from torch import nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures import explorer as draw
+from nanoshape_lib.figures import microscopy
 from nanoshape_lib.figures.html import picture
 from nanoshape_lib.figures.style import signed
 from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
@@ -37,7 +37,7 @@ from nanoshape_lib.widgets.knobs import DEFAULTS, FILM_LABEL, KNOBS, WAVE_SETTIN
 STALE, ACTIVE = "nanoshape-stale", "nanoshape-active"
 WIDE_PIXELS, FRAME_PIXELS = 960, 580
 _STYLE = f"""<style>
-.{STALE} {{ opacity: 0.35; filter: grayscale(1); }}
+.{STALE} {{ opacity: 0.35; filter: grayscale(1); }} .widget-html-content {{ line-height: 1.4; }}
 .{ACTIVE}, .noUi-handle:focus-visible {{ outline: 3px solid #111; outline-offset: 1px; z-index: 2; }}
 .nanoshape-points {{ position: relative; overflow: visible; }}
 .nanoshape-points > .jupyter-button {{ position: absolute; transform: translate(-50%, -50%); margin: 0; padding: 0;
@@ -246,13 +246,13 @@ class Explorer(ipywidgets.VBox):
         alt = f"{title}{' on carbon' * self.model.settings['film']}, from the side and along the beam; its exit wave"
         count, size_A = len(simulated.atoms), simulated.atoms.info["size_A"]
         words = f"{title.capitalize()} of {count} atoms; the nearest size at which it exists is {size_A:.1f} Å"
-        self.particle_view.value = picture(draw.particle_and_wave(*simulated), alt, WIDE_PIXELS, words)
+        self.particle_view.value = picture(microscopy.particle_and_wave(*simulated), alt, WIDE_PIXELS, words)
 
     def _show_image(self) -> None:
         model, defocus_A, truth = self.model, self.model.settings["defocus_A"], self.model.settings["shape"]
         image, (microscope, camera) = model.image(), instrument(model.settings)
         shares = model.probabilities(image[None])[0]
-        figure = draw.image_and_answer(image, shares, truth, defocus_A, microscope, camera)
+        figure = microscopy.image_and_answer(image, shares, truth, defocus_A, microscope, camera)
         named = ", ".join(f"{shape.title} {share:.0%}" for shape, share in zip(Shape, shares, strict=True))
         alt = f"image of a {truth.title} at defocus {signed(defocus_A)} Å, its power spectrum, the contrast transfer"
         unlike = ", ".join(model.unlike_training())
@@ -273,7 +273,7 @@ def focal_stack(model: ExplorerModel, defoci_A: Sequence[float]) -> ipywidgets.V
     images, frames, words = model.series(defoci_A), [], [f"{signed(defocus_A)} Å" for defocus_A in defoci_A]
     for image, title, shares in zip(images, words, model.probabilities(images), strict=True):
         alt = f"image at defocus {title}; the network says {Shape(int(shares.argmax())).title}, {shares.max():.0%}"
-        figure = draw.frame(image, shares, model.settings["shape"], f"defocus {title}")
+        figure = microscopy.frame(image, shares, model.settings["shape"], f"defocus {title}")
         frames.append(ipywidgets.HTML(picture(figure, alt, FRAME_PIXELS)))
     looks = {"description": "defocus [Å]", "style": {"description_width": "initial"}, "layout": {"width": "98%"}}
     slider = ipywidgets.SelectionSlider(options=words, index=len(words) // 2, **looks)

@@ -10,8 +10,7 @@ from scipy.special import softmax
 from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS, page_knobs, surface
 from nanoshape_lib.book.stored_waves import BLOCK, directions, onto_beam, pack, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.figures.explorer import power_spectrum
-from nanoshape_lib.figures.microscopy import wave_maps
+from nanoshape_lib.figures.microscopy import power_spectrum, wave_maps
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, build
 from nanoshape_lib.particles.specimen import shake

@@ -10,7 +10,7 @@ from ipywidgets.embed import embed_data
 
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.orientations import sector_places
+from nanoshape_lib.figures.structures import sector_places
 from nanoshape_lib.networks.evaluation import BEAM, predictions_table
 from nanoshape_lib.particles.orientation import random_rotations, reduce, symmetry_group
 from nanoshape_lib.particles.shapes import Shape

@@ -14,7 +14,7 @@ from ipywidgets.embed import embed_data
 from PIL import Image
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.figures.explorer import image_and_answer, power_spectrum
+from nanoshape_lib.figures.microscopy import image_and_answer, power_spectrum
 from nanoshape_lib.networks.models import build_model
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series, standardise
