@@ -32,8 +32,8 @@ from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBO
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.exit_waves import wave_pixels
-from nanoshape_lib.simulation.imaging import focal_modes, focal_series, intensity_pixels, standardise
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.imaging import focal_series, standardise
+from nanoshape_lib.simulation.optics import Camera, Microscope, focal_modes, intensity_pixels
 from nanoshape_lib.studies.results import load_examples, load_results
 from nanoshape_lib.widgets.knobs import KNOBS, seen
 

@@ -1,24 +1,28 @@
-"""Sets of camera images formed from stored exit waves, ready for a network."""
+"""Camera images formed from exit waves, and sets of them that are ready for a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from nanoshape_lib.datasets.design import SPLITS, Split
+from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import replacing
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.imaging import form_images, standardise
+from nanoshape_lib.simulation.optics import Camera, Ranges, Setting
 
 # Version of the image sets, raised when other settings, turns or noise are drawn; see `paths.cache_key`.
 RECIPE = 1
-# Defoci [Å] of the images of one wave, and their in-plane angles [degrees] or None.
-Imaging = tuple[torch.Tensor, torch.Tensor | None]
+
+Draw = Callable[[int, np.random.Generator], list[Setting]]
+"""Takes a number of images and random numbers, gives the setting of each image of one focal series."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,139 @@ class ImageSet:
     def take(self, rows: np.ndarray) -> "ImageSet":
         """The images at these positions."""
         return ImageSet(self.images[torch.tensor(rows)], self.table.iloc[rows].reset_index(drop=True))
+
+
+class Series(NamedTuple):
+    """The images that are wanted of one wave.
+
+    ``at`` are their defoci [Å] or their settings, ``generator`` is the source of the counting noise, ``turn_deg`` are
+    the in-plane angles. With other ``pixels`` than the design's, the field is truly divided into so many, of which the
+    middle is shown as if they had the design's size, continued periodically where they are fewer.
+    """
+
+    at: torch.Tensor | Sequence[Setting]
+    generator: torch.Generator
+    turn_deg: torch.Tensor | None = None
+    pixels: int | None = None
+
+
+def as_designed(design: DatasetDesign) -> Draw:
+    """Settings as a design has them, with defoci drawn from its own: without repetition while there are enough."""
+
+    def draw(images: int, rng: np.random.Generator) -> list[Setting]:
+        defoci = rng.choice(design.defoci_A, images, replace=images > len(design.defoci_A))
+        return [Setting.nominal(design.microscope, design.camera, float(defocus_A)) for defocus_A in defoci]
+
+    return draw
+
+
+def as_ranged(ranges: Ranges) -> Draw:
+    """Settings drawn from ranges, each image at its own."""
+    return lambda images, rng: [ranges.draw(rng) for _ in range(images)]
+
+
+def camera(design: Camera, pixels: int) -> Camera:
+    """The same camera with so many pixels across the field of 128 Å."""
+    return Camera.model_validate(design.model_dump() | {"pixels": pixels, "pixel_size_A": FIELD_A / pixels})
+
+
+def framed(images: torch.Tensor, pixels: int) -> torch.Tensor:
+    """The middle of periodic images (N, n, n) in so many pixels, continued periodically where n is smaller."""
+    n = images.shape[-1]
+    rows = (torch.arange(pixels) + (n - pixels) // 2) % n
+    return images[:, rows][:, :, rows]
+
+
+def _expose(
+    wave: np.ndarray, series: Series, design: DatasetDesign, device: str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standardised images (N, n, n), float16, of an exit wave, and their contrasts (N,)."""
+    waves = torch.as_tensor(wave, device=device)
+    seen_by = camera(design.camera, series.pixels or design.camera.pixels)
+    images = form_images(waves, series.at, design.microscope, seen_by, series.generator, series.turn_deg)
+    shown = framed(images, design.camera.pixels) if series.pixels else images
+    return standardise(shown).half().cpu(), (images.std(dim=(1, 2)) / images.mean(dim=(1, 2))).cpu()
+
+
+def expose(
+    wave: np.ndarray,
+    settings: Sequence[Setting],
+    design: DatasetDesign,
+    rng: np.random.Generator,
+    pixels: int | None = None,
+    device: str = "cpu",
+) -> torch.Tensor:
+    """Standardised images (N, n, n), float16, of one exit wave at settings, see :class:`Series` for ``pixels``."""
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    return _expose(wave, Series(settings, generator, None, pixels), design, device)[0]
+
+
+def image_set(
+    wave: Callable[[int], np.ndarray],
+    series: Callable[[int], Series],
+    table: pd.DataFrame,
+    design: DatasetDesign,
+    words: str,
+    device: str = "cpu",
+) -> ImageSet:
+    """Form the images of many waves on all cores: the one way from waves to an image set.
+
+    Parameters
+    ----------
+    wave
+        Gives exit wave (m, m) number i.
+    series
+        Gives the images wanted of it; always equally many.
+    table
+        What is known of each wave.
+    design
+        The instrument as far as settings do not say otherwise.
+    words
+        What the progress bar says.
+    device
+        Where torch computes; the noise of another kind of device is other noise.
+
+    Returns
+    -------
+    ImageSet
+        The images of a wave one after another. Its table has what is known of the wave, the defocus or the fields of
+        :class:`~nanoshape_lib.simulation.optics.Setting`, and the contrast.
+    """
+
+    def one(index: int) -> tuple[torch.Tensor, torch.Tensor, list[dict]]:
+        wanted = series(index)
+        taken = [each.model_dump() if isinstance(each, Setting) else {"defocus_A": float(each)} for each in wanted.at]
+        return *_expose(wave(index), wanted, design, device), taken
+
+    images, contrasts, taken = zip(*on_all_cores(one, range(len(table)), words), strict=True)
+    at = pd.DataFrame([each for several in taken for each in several])
+    rows = table.iloc[np.repeat(np.arange(len(table)), [len(each) for each in taken])].reset_index(drop=True)
+    rows = rows.drop(columns=rows.columns.intersection(at.columns))
+    return ImageSet(torch.cat(images), pd.concat([rows, at.assign(contrast=torch.cat(contrasts).numpy())], axis=1))
+
+
+def _of_store(
+    store: Store,
+    split: Split,
+    waves: int | None,
+    key: tuple[int, ...],
+    series: Callable[[int, np.random.SeedSequence], Series],
+) -> ImageSet:
+    """Images of the first waves of a split; the series takes a wave's number and a seed of its own."""
+    table = store.table(split)
+    count = len(table) if waves is None else waves
+    if not 0 < count <= len(table):
+        raise NanoshapeError(f"waves is {waves}, but must be between 1 and {len(table)}, the {split} waves there are")
+    if any(start < count for _, start, _ in store.missing(split)):
+        raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing; simulate it again")
+
+    def seeded(index: int) -> Series:
+        return series(index, np.random.SeedSequence(store.design.seed, spawn_key=(len(SPLITS), *key, index)))
+
+    def wave(index: int) -> np.ndarray:
+        return store.waves(split, index, index + 1)[0]
+
+    return image_set(wave, seeded, table.iloc[:count], store.design, f"{split} images")
 
 
 def make_images(
@@ -89,12 +226,13 @@ def make_images(
     NanoshapeError
         If more waves are asked for than there are, or some are not made yet.
     """
-    series = torch.tensor(store.design.defoci_A if defoci_A is None else defoci_A, dtype=torch.float32)
+    at = torch.tensor(store.design.defoci_A if defoci_A is None else defoci_A, dtype=torch.float32)
 
-    def draw(generator: torch.Generator) -> Imaging:
-        return series, 360 * torch.rand(len(series), generator=generator) if turned else None
+    def series(_: int, seeds: np.random.SeedSequence) -> Series:
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
+        return Series(at, generator, 360 * torch.rand(len(at), generator=generator) if turned else None)
 
-    return _form(store, split, waves, draw, (SPLITS.index(split),))
+    return _of_store(store, split, waves, (SPLITS.index(split),), series)
 
 
 def make_pass(store: Store, number: int, images_per_wave: int, waves: int | None = None) -> ImageSet:
@@ -124,44 +262,60 @@ def make_pass(store: Store, number: int, images_per_wave: int, waves: int | None
     NanoshapeError
         If more images or waves are asked for than there are.
     """
-    series = torch.tensor(sorted(store.design.defoci_A), dtype=torch.float32)
-    if not 0 < images_per_wave <= len(series):
-        raise NanoshapeError(f"images_per_wave is {images_per_wave}, but must be between 1 and {len(series)}")
-    reach = float(series.diff().min()) / 2 if len(series) > 1 else 0.0
+    known = torch.tensor(sorted(store.design.defoci_A), dtype=torch.float32)
+    if not 0 < images_per_wave <= len(known):
+        raise NanoshapeError(f"images_per_wave is {images_per_wave}, but must be between 1 and {len(known)}")
+    reach = float(known.diff().min()) / 2 if len(known) > 1 else 0.0
 
-    def draw(generator: torch.Generator) -> Imaging:
-        chosen = series[torch.randperm(len(series), generator=generator)[:images_per_wave]]
-        moved = chosen + reach * (2 * torch.rand(images_per_wave, generator=generator) - 1)
-        return moved, 360 * torch.rand(images_per_wave, generator=generator)
-
-    return _form(store, "train", waves, draw, (len(SPLITS), number))
-
-
-def _form(
-    store: Store, split: Split, waves: int | None, draw: Callable[[torch.Generator], Imaging], key: tuple[int, ...]
-) -> ImageSet:
-    """Images of the first waves of a split, each wave at the defoci and angles that ``draw`` gives."""
-    design, table = store.design, store.table(split)
-    count = len(table) if waves is None else waves
-    if not 0 < count <= len(table):
-        raise NanoshapeError(f"waves is {waves}, but must be between 1 and {len(table)}, the {split} waves there are")
-    if any(start < count for _, start, _ in store.missing(split)):
-        raise NanoshapeError(f"{store.path} is not finished: some of its {split} waves are missing; simulate it again")
-
-    def one(index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        seeds = np.random.SeedSequence(design.seed, spawn_key=(len(SPLITS), *key, index))
+    def series(_: int, seeds: np.random.SeedSequence) -> Series:
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
-        defoci, angles = draw(generator)
-        wave = torch.as_tensor(store.waves(split, index, index + 1)).expand(len(defoci), -1, -1)
-        images = form_images(wave, defoci, design.microscope, design.camera, generator, angles)
-        return standardise(images).half(), defoci, images.std(dim=(1, 2)) / images.mean(dim=(1, 2))
+        chosen = known[torch.randperm(len(known), generator=generator)[:images_per_wave]]
+        moved = chosen + reach * (2 * torch.rand(images_per_wave, generator=generator) - 1)
+        return Series(moved, generator, 360 * torch.rand(images_per_wave, generator=generator))
 
-    formed = on_all_cores(one, range(count), f"{split} images")
-    images, defoci, contrasts = (torch.cat(parts) for parts in zip(*formed, strict=True))
-    rows = table.iloc[np.repeat(np.arange(count), len(images) // count)].reset_index(drop=True)
-    rows["defocus_A"] = defoci.numpy()
-    rows["contrast"] = contrasts.numpy()
-    return ImageSet(images, rows)
+    return _of_store(store, "train", waves, (len(SPLITS), number), series)
+
+
+def make_images_at(
+    store: Store,
+    split: Split,
+    settings: Callable[[int, np.random.Generator], list[Setting]],
+    waves: int | None = None,
+    turned: bool = False,
+    number: int = 0,
+) -> ImageSet:
+    """Images of the first waves of a split, each wave at the settings that a function gives.
+
+    The random numbers of a wave depend on the design's seed, the split, ``number`` and the wave's index alone.
+
+    Parameters
+    ----------
+    store
+        The exit waves.
+    split
+        Name of the split.
+    settings
+        Gives the settings of a wave by its index; always equally many.
+    waves
+        How many; by default all.
+    turned
+        Whether each wave is turned in its plane, by -45 to 45 degrees: for training only.
+    number
+        Another one gives other draws.
+
+    Raises
+    ------
+    NanoshapeError
+        If more waves are asked for than there are, or some are not made yet.
+    """
+
+    def series(index: int, seeds: np.random.SeedSequence) -> Series:
+        rng = np.random.default_rng(seeds)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        at = settings(index, rng)
+        return Series(at, generator, torch.full((len(at),), rng.uniform(-45, 45)) if turned else None)
+
+    return _of_store(store, split, waves, (len(SPLITS) + 1, SPLITS.index(split), number), series)
 
 
 def save_images(images: ImageSet, folder: str | Path) -> None:

@@ -17,8 +17,7 @@ from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, SHAPE_MA
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.film import Scene
-from nanoshape_lib.simulation.imaging import mtf, phase_transfer
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope, mtf, phase_transfer
 
 CARBON_COLOUR = "#5b5b5b"
 GENERAL, ZONE_AXIS, THIRD = "#4b2991", "#c0392b", "#00796b"

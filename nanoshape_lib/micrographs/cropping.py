@@ -11,8 +11,8 @@ from scipy import ndimage
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.detection import check
 from nanoshape_lib.networks.models import IMAGE_PIXELS
-from nanoshape_lib.simulation.imaging import mtf, standardise
-from nanoshape_lib.simulation.optics import Camera
+from nanoshape_lib.simulation.imaging import standardise
+from nanoshape_lib.simulation.optics import Camera, mtf
 
 # The networks know particles up to 6 Å from the middle along each axis; a little more covers the error of a centre.
 LARGEST_SHIFT_A = 8.0

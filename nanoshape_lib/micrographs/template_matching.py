@@ -165,7 +165,7 @@ def _make(shape: Shape, microscope: Microscope) -> Library:
     waves, marks = [], []
     for size_A, rotation in tqdm(jobs, desc=f"{shape.title} templates", unit="wave"):
         wave = simulate(shape, size_A, rotation, microscope)
-        images = form_images(torch.as_tensor(wave).expand(len(defoci), -1, -1), defoci, microscope, camera)
+        images = form_images(wave, defoci, microscope, camera)
         marks.append(np.array([signature(image) for image in images.numpy()], np.float16))
         waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
     grid = (len(sizes_A), len(turned))
@@ -258,7 +258,7 @@ class _Matcher:
             key = pose._replace(defocus_A=0.0)
             if key not in self.turned:
                 rest = torch.tensor([pose.turn_deg - 90 * quarters])
-                self.turned[key] = turn(self._wave(pose)[None], rest)
+                self.turned[key] = turn(torch.fft.fft2(self._wave(pose), norm="forward")[None], rest)
             defocus = torch.tensor([pose.defocus_A])
             # Twice the camera's pixels hold all of the intensity that the transmitted beam takes part in.
             spectrum = intensity_spectrum(self.turned[key], defocus, self.microscope, 2 * self.camera.pixels)

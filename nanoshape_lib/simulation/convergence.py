@@ -10,18 +10,19 @@ import torch
 
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.specimen import FIELD_A, shake
-from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Scene, deposit
-from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_spectrum, record
+from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, record
 from nanoshape_lib.simulation.multislice import (
     Grid,
+    fit_spectrum,
     interaction_parameter,
     next_fast_size,
     propagate,
     propagator,
     slices,
 )
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.optics import Camera, Microscope, focal_modes
 
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
@@ -106,8 +107,7 @@ def convergence_table(
 
 
 def _images(wave: np.ndarray, microscope: Microscope) -> np.ndarray:
-    waves = torch.as_tensor(wave).expand(len(DEFOCI_A), -1, -1)
-    return form_images(waves, torch.tensor(DEFOCI_A), microscope, NOISELESS).numpy()
+    return form_images(wave, DEFOCI_A, microscope, NOISELESS).numpy()
 
 
 def _image_errors(wave: np.ndarray, exact: np.ndarray, microscope: Microscope) -> tuple[float, float]:
@@ -133,7 +133,9 @@ def cut_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) -> 
     through = (torch.exp(1j * interaction_parameter(energy) * layer) for layer in layers)
     wave = propagate(torch.ones(field.pixels, dtype=torch.complex64), through, field, energy, thickness)
     back = propagator(small, energy, scene.mid_plane_A - (count + 0.5) * thickness, microscope.aperture_per_A)
-    return torch.fft.ifft2(fourier_crop(torch.fft.fft2(wave), n) * back).numpy()
+    return torch.fft.ifft2(
+        fit_spectrum(torch.fft.fft2(wave, norm="forward"), small.pixels) * back, norm="forward"
+    ).numpy()
 
 
 def cut_table(
@@ -231,11 +233,11 @@ def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope)
     """
     explicit = explicit_intensity(wave, defocus_A, microscope, FOCUS_NODES, ANGLE_NODES)
     quasi = quasi_coherent_intensity(wave, defocus_A, microscope)
-    low_rank = intensity_spectrum(torch.as_tensor(wave)[None], torch.tensor([defocus_A]), microscope, len(explicit))
+    seen = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
     spectra = {
-        "explicit": torch.fft.rfft2(torch.as_tensor(explicit, dtype=torch.float32))[None],
-        "low rank": low_rank,
-        "quasi-coherent": torch.fft.rfft2(torch.as_tensor(quasi, dtype=torch.float32))[None],
+        "explicit": torch.fft.rfft2(torch.as_tensor(explicit, dtype=torch.float32), norm="forward")[None],
+        "low rank": intensity_spectrum(seen, torch.tensor([defocus_A]), microscope, len(explicit)),
+        "quasi-coherent": torch.fft.rfft2(torch.as_tensor(quasi, dtype=torch.float32), norm="forward")[None],
     }
     return {name: record(spectrum, NOISELESS)[0].numpy() for name, spectrum in spectra.items()}
 

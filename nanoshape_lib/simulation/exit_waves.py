@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.film import Scene, load_film
 from nanoshape_lib.simulation.multislice import (
     Grid,
+    fit_spectrum,
     multislice,
     next_fast_size,
     propagate,
@@ -21,8 +22,6 @@ from nanoshape_lib.simulation.multislice import (
     transmissions,
 )
 from nanoshape_lib.simulation.optics import Microscope
-
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 # Version of the exit waves, raised when that of a scene changes; see `paths.cache_key`.
 RECIPE = 1
@@ -61,19 +60,6 @@ def fidelity(name: str | Fidelity) -> Fidelity:
 def wave_pixels(microscope: Microscope) -> int:
     """Side in pixels of the smallest fast grid that holds everything inside the objective aperture."""
     return next_fast_size(2 * math.ceil(microscope.aperture_per_A * FIELD_A))
-
-
-def squared_frequencies(n: int, extent_A: float = FIELD_A) -> np.ndarray:
-    """Squared spatial frequency [1/Å²] (n, n) in the order of an unshifted FFT."""
-    q = np.fft.fftfreq(n, extent_A / n)
-    return q[:, None] ** 2 + q[None, :] ** 2
-
-
-def fourier_crop(spectrum: Array, n: int) -> Array:
-    """The central n x n frequencies, n even, of a larger square spectrum in unshifted FFT order."""
-    size = len(spectrum)
-    index = np.r_[: n // 2, size - n // 2 : size]
-    return spectrum[index][:, index] * (n / size) ** 2
 
 
 class Window(NamedTuple):
@@ -159,7 +145,7 @@ def _film_background(
 ) -> torch.Tensor:
     """The film's wave on a coarser grid of the field, with the low frequencies alone."""
     behind = film_wave(block, energy_eV, grid, device, thickness_A)
-    return torch.fft.ifft2(fourier_crop(torch.fft.fft2(behind), pixels))
+    return torch.fft.ifft2(fit_spectrum(torch.fft.fft2(behind, norm="forward"), (pixels, pixels)), norm="forward")
 
 
 def exit_wave(
@@ -225,15 +211,16 @@ def exit_wave(
     q = np.fft.fftfreq(n, FIELD_A / n)
     ramps = (np.exp(-2j * np.pi * start * window.pixel_A * q).astype(np.complex64) for start in window.first)
     across, along = (torch.as_tensor(ramp).to(device) for ramp in ramps)
-    spectrum = fourier_crop(torch.fft.fft2(added, s=(grid.pixels, grid.pixels)), n) * across[:, None] * along
+    added = torch.fft.fft2(added, s=(grid.pixels, grid.pixels), norm="forward")
+    spectrum = fit_spectrum(added, field.pixels) * across[:, None] * along
     spectrum *= propagator(field, energy, scene.mid_plane_A - added_A, limit).to(device)
     if film is None:
-        spectrum[0, 0] += n**2
+        spectrum[0, 0] += 1
     else:
         # Blocks are rolled by whole ångströms, so the grid must have whole pixels to the ångström.
         coarse = math.ceil(n / FIELD_A) * round(FIELD_A)
         background = film.sample(_film_background(film.block, energy, grid, coarse, device, film.thickness_A))
         without_A = (scene.film_thickness_A if scene.downstream else 0.0) + thickness / 2
         back = propagator(field, energy, scene.mid_plane_A - without_A, limit).to(device)
-        spectrum += fourier_crop(torch.fft.fft2(background), n) * back
-    return torch.fft.ifft2(spectrum).cpu().numpy()
+        spectrum += fit_spectrum(torch.fft.fft2(background, norm="forward"), field.pixels) * back
+    return torch.fft.ifft2(spectrum, norm="forward").cpu().numpy()

@@ -13,10 +13,10 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.particles.specimen import FIELD_A, shake
-from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, wave_pixels
 from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
-from nanoshape_lib.simulation.imaging import KERNEL_POINTS, focal_modes, intensity_pixels, mtf
-from nanoshape_lib.simulation.multislice import Grid, propagator, slices
+from nanoshape_lib.simulation.imaging import form_images
+from nanoshape_lib.simulation.multislice import Grid, fit_spectrum, propagator, slices
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
 SMALLEST_A, LARGEST_A = 40.0, 80.0
@@ -160,20 +160,6 @@ def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene],
     return scenes, corners
 
 
-def _fit_rows(spectrum: torch.Tensor, n: int) -> torch.Tensor:
-    """A spectrum (m, ...) in unshifted order along its rows, cropped or padded with zeros to (n, ...)."""
-    keep = min(n, len(spectrum))
-    fitted = torch.zeros(n, *spectrum.shape[1:], dtype=spectrum.dtype)
-    for rows in (slice(0, (keep + 1) // 2), slice(-(keep // 2), None)):
-        fitted[rows] = spectrum[rows]
-    return fitted * (n / len(spectrum))
-
-
-def _fit(spectrum: torch.Tensor, n: int) -> torch.Tensor:
-    """A square spectrum cropped or padded with zeros to (n, n), for an inverse transform of the same values."""
-    return _fit_rows(_fit_rows(spectrum, n).T, n).T
-
-
 def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
     """The exit wave of the whole field, and the truth with each particle's own defocus.
 
@@ -210,15 +196,16 @@ def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
     coarse = pixels_per_A * round(FIELD_A)
     _, thickness = slices(load_block(design.block).cell.lengths()[2], grid.slice_A)
     back = propagator(field, energy, plane_A - thickness / 2, limit)
-    behind = fourier_crop(torch.fft.fft2(film_wave(design.block, energy, grid)), n) * back
-    film = torch.fft.ifft2(_fit(behind, coarse))
+    behind = fit_spectrum(torch.fft.fft2(film_wave(design.block, energy, grid), norm="forward"), field.pixels) * back
+    film = torch.fft.ifft2(fit_spectrum(behind, (coarse, coarse)), norm="forward")
     whole = film.repeat(design.tiles, design.tiles)
     for scene, corner in tqdm(list(zip(scenes, corners, strict=True)), desc="particles", unit="wave"):
-        spectrum = torch.fft.fft2(torch.as_tensor(exit_wave(scene, microscope, grid)))
+        spectrum = torch.fft.fft2(torch.as_tensor(exit_wave(scene, microscope, grid)), norm="forward")
         spectrum *= propagator(field, energy, plane_A - scene.mid_plane_A, limit)
         rows, columns = ((torch.arange(coarse) + pixels_per_A * start) % len(whole) for start in corner)
         alone = film[rows[:, None] % coarse, columns % coarse]
-        whole[rows[:, None], columns] += torch.fft.ifft2(_fit(spectrum, coarse)) - alone
+        particle = torch.fft.ifft2(fit_spectrum(spectrum, (coarse, coarse)), norm="forward")
+        whole[rows[:, None], columns] += particle - alone
     return whole, truth
 
 
@@ -227,62 +214,11 @@ def form_micrograph(
     defocus_A: float,
     microscope: Microscope,
     camera: Camera,
-    seed: int | None = 0,
+    seed: int = 0,
     slope: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
-    """The image of a wave of any square field; for 128 Å it is that of `nanoshape_lib.simulation.imaging.form_images`.
-
-    See `nanoshape_lib.simulation.imaging.intensity_spectrum` for the coherence and `record` there for the camera.
-
-    Parameters
-    ----------
-    wave
-        Complex64 exit wave (N, N) of the camera's field.
-    defocus_A
-        Defocus [Å], positive for underfocus.
-    microscope, camera
-        The instrument.
-    seed
-        Of the counting noise.
-    slope
-        Relative change of the illumination across the field along x and y.
-
-    Returns
-    -------
-    ndarray
-        Image (pixels, pixels), float32, indexed [x, y], in units of the mean incident intensity.
-    """
-    field_A, pixels, size = camera.field_A, camera.pixels, intensity_pixels(microscope, camera)
-    n, lam, c1, Cs_A = len(wave), microscope.wavelength_A, -defocus_A, microscope.Cs_A
-    q = torch.as_tensor(np.fft.fftfreq(n, field_A / n))
-    u = q[:, None] ** 2 + q**2
-    chi = torch.pi * lam * u * (c1 + 0.5 * lam**2 * Cs_A * u)
-    spectrum = torch.fft.fft2(wave) * torch.polar(torch.ones_like(u), -chi).to(torch.complex64)
-    points = np.linspace(0.0, microscope.aperture_per_A**2, KERNEL_POINTS)
-    intensity = torch.zeros(size, size)
-    for mode in focal_modes(microscope):
-        weight = np.interp(u.numpy(), points, mode) * (u.numpy() <= points[-1])
-        # Unscaled, for MKL may scale a transform of 2048 x 2048 twice (PyTorch's issue 169670).
-        system = torch.fft.ifft2(_fit(spectrum * torch.as_tensor(weight.astype(np.float32)), size), norm="forward")
-        intensity += (system.real**2 + system.imag**2) / size**4
-    del system, chi, u
-
-    seen = _fit_rows(torch.fft.rfft2(intensity)[:, : pixels + 1], 2 * pixels) * (2 * pixels / size)
-    qx = torch.as_tensor(np.fft.fftfreq(2 * pixels, field_A / (2 * pixels)).astype(np.float32))[:, None]
-    qy = qx[: pixels + 1, 0].abs()
-    r2 = qx**2 + qy**2
-    seen *= torch.exp(-((torch.pi * 1e-3 * microscope.convergence_mrad) ** 2) * r2 * (c1 + lam**2 * Cs_A * r2) ** 2)
-    size_A = camera.pixel_size_A
-    seen *= torch.sinc(qx * size_A) * torch.sinc(qy * size_A) * torch.exp(1j * torch.pi * size_A * (qx + qy))
-    across = (torch.arange(pixels) + 0.5) / pixels - 0.5
+    """The image (pixels, pixels), indexed [x, y], of a wave of the camera's field, under light with a slope."""
+    across = (torch.arange(camera.pixels) + 0.5) / camera.pixels - 0.5
     light = 1 + slope[0] * across[:, None] + slope[1] * across
-    image = light * torch.fft.irfft2(seen * mtf(camera, r2.sqrt()), s=(2 * pixels, 2 * pixels))[::2, ::2]
-    if camera.dose_e_A2 is None:
-        return image.numpy()
-    arriving = light * torch.fft.irfft2(seen, s=(2 * pixels, 2 * pixels))[::2, ::2].clamp(min=0.0)
-    counts = camera.dose_e_A2 * size_A**2
-    generator = torch.Generator().manual_seed(seed or 0)
-    noise = torch.poisson(arriving * counts, generator=generator) / counts - arriving
-    qx, qy = (torch.as_tensor(f(pixels, size_A).astype(np.float32)) for f in (np.fft.fftfreq, np.fft.rfftfreq))
-    noise = torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(qx[:, None], qy)), s=noise.shape)
-    return (image + noise).numpy()
+    generator = torch.Generator().manual_seed(seed)
+    return form_images(wave, [defocus_A], microscope, camera, generator, None, camera.field_A, light)[0].numpy()

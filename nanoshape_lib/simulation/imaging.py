@@ -1,6 +1,12 @@
-"""Images from exit waves: aberrations, partial coherence, camera, dose. One batched function in torch."""
+"""Images from exit waves: aberrations, partial coherence, camera, dose. One batched function in torch.
+
+Spectra here are coefficients of Fourier series, as from ``torch.fft.fft2(waves, norm="forward")``: they do not change
+with the number of pixels.
+"""
 
 import math
+import threading
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -8,91 +14,23 @@ import torch
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.simulation.multislice import next_fast_size
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.multislice import fit_spectrum, next_fast_size
+from nanoshape_lib.simulation.optics import (
+    AZIMUTHAL,
+    KERNEL_POINTS,
+    Camera,
+    Microscope,
+    Setting,
+    aberration_function,
+    focal_modes,
+    intensity_pixels,
+    mtf,
+    source_envelope,
+)
 
 # Version of the images, raised when that of a wave at a setting changes; see `paths.cache_key`.
-RECIPE = 1
-KERNEL_POINTS = 129
-KERNEL_TOLERANCE = 2e-3
-BEAM_WEIGHT = 1e6
+RECIPE = 2
 BATCH_CUDA = 64
-
-
-@lru_cache(maxsize=64)
-def focal_modes(microscope: Microscope) -> np.ndarray:
-    """Coherent systems whose intensities add up to the average over the focal spread.
-
-    A change of focus by f multiplies the wave by ``exp(-iπλ f u)``, ``u = q²``. The average over a
-    Gaussian of 1/e width Δ weighs the interference of ``u1`` and ``u2`` by
-    ``K = exp(-(πλΔ (u1 - u2) / 2)²)``. K is smooth inside the aperture, hence of low rank: its
-    eigenvectors, scaled by the roots of its eigenvalues, are the systems (the sum of coherent systems
-    of optical lithography, N. Cobb 1998). Nearly all of an image is interference with the transmitted
-    beam, ``u = 0``, which is therefore given a million times the weight of another point.
-
-    Returns
-    -------
-    ndarray
-        Amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. The neglected part of
-        the scattered intensity is below 0.2 % at every ``u``.
-    """
-    u = np.linspace(0.0, microscope.aperture_per_A**2, KERNEL_POINTS)
-    width = np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2
-    root = np.sqrt(np.where(u == 0, BEAM_WEIGHT, 1.0))
-    values, vectors = np.linalg.eigh(np.exp(-((width * (u[:, None] - u)) ** 2)) * root[:, None] * root)
-    modes = (vectors * np.sqrt(np.maximum(values, 0.0))).T[::-1] / root
-    # The diagonal of K is one: what the first m modes leave of it is the intensity that is lost.
-    lost = 1.0 - np.cumsum(modes**2, axis=0).min(axis=1)
-    return modes[: int(np.argmax(lost < KERNEL_TOLERANCE)) + 1]
-
-
-def intensity_pixels(microscope: Microscope, camera: Camera) -> int:
-    """Side of the grid on which the intensity is formed so that nothing aliases into the camera's band.
-
-    The intensity of a wave inside an aperture K has frequencies up to 2K. On a grid with sampling
-    frequency S they fold back to S - 2K, which must lie outside what the camera sees: everything up to
-    its own sampling frequency 1/pixel. The grid is a whole multiple of the camera's pixels.
-    """
-    band = 2 * microscope.aperture_per_A + 1 / camera.pixel_size_A
-    oversampling = max(2, math.ceil(band * camera.pixel_size_A - 0.01))
-    return camera.pixels * oversampling
-
-
-def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
-    """Contrast transfer of a weak phase object: sin χ under its coherence envelopes (Kirkland 2010, section 3.2).
-
-    Parameters
-    ----------
-    q
-        Spatial frequencies [1/Å].
-    defocus_A
-        Defocus [Å], positive for underfocus.
-    microscope
-        Wavelength, Cs, focal spread and convergence are used.
-
-    Returns
-    -------
-    transfer, envelope
-        sin χ times the envelope, and the envelope.
-    """
-    lam, c1 = microscope.wavelength_A, -defocus_A
-    chi = np.pi * lam * q**2 * (c1 + 0.5 * lam**2 * microscope.Cs_A * q**2)
-    slope = 2 * np.pi * lam * q * (c1 + lam**2 * microscope.Cs_A * q**2)
-    temporal = (np.pi * lam * microscope.focal_spread_A / 2 * q**2) ** 2
-    spatial = (microscope.convergence_mrad * 1e-3 / (2 * lam) * slope) ** 2
-    envelope = np.exp(-temporal - spatial)
-    return np.sin(chi) * envelope, envelope
-
-
-def _check_field(camera: Camera) -> None:
-    if not math.isclose(camera.field_A, FIELD_A):
-        raise NanoshapeError(
-            f"pixels x pixel_size_A is {camera.field_A:g} Å, but must be the field of the waves, {FIELD_A:g} Å"
-        )
-
-
-def _frequencies(n: int, device: torch.device) -> torch.Tensor:
-    return torch.fft.fftfreq(n, FIELD_A / n, device=device)
 
 
 def _polar(phase: torch.Tensor) -> torch.Tensor:
@@ -100,79 +38,152 @@ def _polar(phase: torch.Tensor) -> torch.Tensor:
     return torch.complex(torch.cos(phase), torch.sin(phase))
 
 
-def _resize(spectrum: torch.Tensor, n: int) -> torch.Tensor:
-    """Square spectra (..., m, m) in unshifted order, padded with zeros or cropped to (..., n, n)."""
-    keep = min(n, spectrum.shape[-1])
-    low, high = slice(0, (keep + 1) // 2), slice(-(keep // 2), None)
-    resized = torch.zeros(*spectrum.shape[:-2], n, n, dtype=spectrum.dtype, device=spectrum.device)
-    for rows in (low, high):
-        for columns in (low, high):
-            resized[..., rows, columns] = spectrum[..., rows, columns]
-    return resized
+def _frequencies(kept: int, field_A: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frequencies [1/Å] of the spectra of images, (2 kept, 1) and (kept,)."""
+    q = torch.fft.fftfreq(2 * kept, field_A / (2 * kept), device=device)
+    return q[:, None], q[:kept]
+
+
+def _band(camera: Camera, field_A: float) -> int:
+    """Number of the frequencies of a field below the camera's sampling frequency."""
+    return math.ceil(field_A / camera.pixel_size_A - 1e-6)
+
+
+def _kept(spectrum: torch.Tensor, kept: int) -> torch.Tensor:
+    """The frequencies below a number of them of real images' spectra, (N, 2 kept, kept)."""
+    if spectrum.shape[1:] == (2 * kept, kept):
+        return spectrum
+    cut = spectrum.new_zeros(len(spectrum), 2 * kept, kept)
+    for rows in (slice(0, kept), slice(1 - kept, None)):
+        cut[:, rows] = spectrum[:, rows, :kept]
+    return cut
 
 
 @lru_cache(maxsize=16)
-def _mode_weights(microscope: Microscope, n: int, device: torch.device) -> torch.Tensor:
+def _mode_weights(
+    energy_eV: float, aperture_mrad: float, focal_spread_A: float, n: int, field_A: float, device: torch.device
+) -> torch.Tensor:
     """The focal modes (m, n, n) on the wave's frequencies, zero outside the aperture."""
-    q = np.fft.fftfreq(n, FIELD_A / n)
+    microscope = Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad, focal_spread_A=focal_spread_A)
+    q = np.fft.fftfreq(n, field_A / n)
     u = q[:, None] ** 2 + q**2
     points = np.linspace(0.0, microscope.aperture_per_A**2, KERNEL_POINTS)
     weights = [np.interp(u, points, mode) * (u <= points[-1]) for mode in focal_modes(microscope)]
-    return torch.as_tensor(np.stack(weights), dtype=torch.complex64, device=device)
+    return torch.as_tensor(np.stack(weights), dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=4)
+def _aberrated(microscope: Microscope, n: int, field_A: float, device: torch.device) -> torch.Tensor:
+    """``exp(-i χ)`` (n, n) of all aberrations but the defocus."""
+    q = torch.fft.fftfreq(n, field_A / n, device=device)
+    return _polar(-aberration_function(q[:, None], q, microscope))
 
 
 def intensity_spectrum(
-    waves: torch.Tensor, defocus_A: torch.Tensor, microscope: Microscope, pixels: int
+    spectra: torch.Tensor,
+    defocus_A: torch.Tensor,
+    microscope: Microscope,
+    pixels: int,
+    field_A: float = FIELD_A,
+    kept: int | None = None,
 ) -> torch.Tensor:
     """Spectrum of the partially coherent image intensity, before the camera.
 
-    Temporal coherence is that of :func:`focal_modes`. Spatial coherence is the factor
+    Temporal coherence is that of :func:`~nanoshape_lib.simulation.optics.focal_modes`. Spatial coherence is the factor
     ``exp(-(θ/2λ)² |∇χ(q)|²)`` on the intensity's spectrum, with θ the 1/e half width of the convergence:
     a tilt of the illumination shifts a defocused image without changing it, so this is exact for pure
     defocus and any object, and for any aberration in the limit of weak scattering.
 
     Parameters
     ----------
-    waves
-        Exit waves (N, n, n), complex, limited to the aperture, referred to the plane of zero defocus.
+    spectra
+        Spectra (N, n, n) of exit waves that are limited to the aperture and referred to the plane of zero defocus.
     defocus_A
         Defocus (N,) [Å], positive for underfocus.
     microscope
         All its values are used.
     pixels
         Side of the grid on which the intensity is formed.
+    field_A
+        Side of the square field [Å].
+    kept
+        Number of frequencies wanted, by default ``pixels // 2``.
 
     Returns
     -------
     Tensor
-        Complex spectrum (N, pixels, pixels // 2 + 1), as from ``torch.fft.rfft2``.
+        Spectrum (N, 2 kept, kept), in the order of ``torch.fft.rfft2`` and without the Nyquist frequencies.
     """
-    n, device = waves.shape[-1], waves.device
-    wavelength = microscope.wavelength_A
-    q = _frequencies(n, device)
-    u = q[:, None] ** 2 + q**2
-    c1 = -defocus_A.to(device, torch.float32)[:, None, None]
-    seen = torch.fft.fft2(waves) * (pixels / n) ** 2
-    seen *= _polar(-torch.pi * wavelength * u * (c1 + 0.5 * wavelength**2 * microscope.Cs_A * u))
-    intensity = torch.zeros(len(waves), pixels, pixels, device=device)
-    for weight in _mode_weights(microscope, n, device):
-        system = torch.fft.ifft2(_resize(seen * weight, pixels))
-        intensity += torch.addcmul(system.real * system.real, system.imag, system.imag)
-
-    qx, qy = _frequencies(pixels, device)[:, None], torch.fft.rfftfreq(pixels, FIELD_A / pixels, device=device)
-    r2 = qx**2 + qy**2
-    slope = c1 + wavelength**2 * microscope.Cs_A * r2
-    blur = torch.exp(-((torch.pi * 1e-3 * microscope.convergence_mrad) ** 2) * r2 * slope * slope)
-    return torch.fft.rfft2(intensity).mul_(blur.to(torch.complex64))
-
-
-def mtf(camera: Camera, frequency_per_A: torch.Tensor) -> torch.Tensor:
-    """Modulation transfer of scintillator and read-out at a spatial frequency [1/Å]; see :class:`Camera`."""
-    k = frequency_per_A * 2 * camera.pixel_size_A
-    return (1 - camera.mtf_c1) / (1 + (k / (2 * camera.mtf_c2)) ** camera.mtf_c3) + camera.mtf_c1
+    (count, n, _), device = spectra.shape, spectra.device
+    q = torch.fft.fftfreq(n, field_A / n, device=device)
+    defocus_A = defocus_A.to(device, torch.float32)[:, None, None]
+    # What the defocus adds to the phase is a sum of the same function along x and along y.
+    added = aberration_function(q, 0.0, microscope, defocus_A) - aberration_function(q, 0.0, microscope)
+    line = _polar(-added)
+    seen = spectra * _aberrated(microscope, n, field_A, device) * line.mT * line
+    padded, system, squares = _workspace(count, n, pixels, device, threading.get_ident())
+    squares.zero_()
+    low, high = slice(0, (n + 1) // 2), slice(-(n // 2), None)
+    energy, aperture, spread = microscope.energy_eV, microscope.aperture_mrad, microscope.focal_spread_A
+    for weight in _mode_weights(energy, aperture, spread, n, field_A, device):
+        for rows in (low, high):
+            for columns in (low, high):
+                torch.mul(seen[:, rows, columns], weight[rows, columns], out=padded[:, rows, columns])
+        parts = torch.view_as_real(torch.fft.ifft2(padded, norm="forward", out=system))
+        squares.addcmul_(parts, parts)
+    # The forward transform is scaled by hand: MKL may scale one of 2048 x 2048 twice (PyTorch's issue 169670).
+    spectrum = _kept(torch.fft.rfft2(squares[..., 0] + squares[..., 1]), kept or pixels // 2)
+    damping = source_envelope(*_frequencies(spectrum.shape[-1], field_A, device), microscope, defocus_A)
+    return spectrum.mul_(damping.div_(pixels**2))
 
 
-def record(spectrum: torch.Tensor, camera: Camera, generator: torch.Generator | None = None) -> torch.Tensor:
+@lru_cache(maxsize=4)
+def _workspace(count: int, n: int, pixels: int, device: torch.device, thread: int) -> tuple[torch.Tensor, ...]:
+    """Memory that a thread uses again: fresh memory costs as much as the transforms. The first stays padded."""
+    padded = torch.zeros(count, pixels, pixels, dtype=torch.complex64, device=device)
+    return padded, torch.empty_like(padded), torch.empty(count, pixels, pixels, 2, device=device)
+
+
+@lru_cache(maxsize=16)
+def _camera_transfer(camera: Camera, kept: int, field_A: float, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """What multiplies the intensity's spectrum (2 kept, kept): integration over a pixel and drift, and with it the MTF.
+
+    Beside them the MTF on the frequencies (pixels, pixels // 2 + 1) of the camera's image.
+    """
+    qx, qy = _frequencies(kept, field_A, device)
+    # Pixel centres lie half a pixel from their corners; the field's origin is a corner of pixel (0, 0).
+    pixel = torch.sinc(qx * camera.pixel_size_A) * _polar(torch.pi * camera.pixel_size_A * qx)
+    angle = math.radians(camera.drift_deg)
+    drift = torch.sinc(camera.drift_A * (math.cos(angle) * qx + math.sin(angle) * qy))
+    transfer = pixel * pixel[:kept, 0] * drift
+    fx, fy = (f(camera.pixels, camera.pixel_size_A, device=device) for f in (torch.fft.fftfreq, torch.fft.rfftfreq))
+    return transfer, transfer * mtf(camera, torch.hypot(qx, qy)), mtf(camera, torch.hypot(fx[:, None], fy))
+
+
+def _sampled(spectrum: torch.Tensor, camera: Camera, field_A: float) -> torch.Tensor:
+    """Values (N, pixels, pixels) in the pixels' corners, which lie about the field's centre, of (N, 2 kept, kept)."""
+    n, kept = camera.pixels, spectrum.shape[-1]
+    if math.isclose(camera.field_A, field_A):
+        # Frequencies beyond the pixels' Nyquist frequency fold back; half of them stand for their conjugates.
+        rows = spectrum[:, :n] + spectrum[:, n:]
+        folded = rows[..., : n // 2 + 1].clone()
+        folded[..., 1:] += rows.flip(1, 2).roll(1, 1)[..., : n // 2].conj()
+        return torch.fft.irfft2(folded, s=(n, n), norm="forward")
+    q, _ = _frequencies(kept, field_A, spectrum.device)
+    x = (field_A - camera.field_A) / 2 + torch.arange(n, device=spectrum.device) * camera.pixel_size_A
+    waves = _polar(2 * torch.pi * x[:, None] * q[:, 0])
+    columns = waves[:, :kept].T * torch.where(q[:kept] == 0, 1, 2)
+    half = waves @ spectrum
+    return half.real @ columns.real - half.imag @ columns.imag
+
+
+def record(
+    spectrum: torch.Tensor,
+    camera: Camera,
+    generator: torch.Generator | None = None,
+    field_A: float = FIELD_A,
+    light: torch.Tensor | float = 1.0,
+) -> torch.Tensor:
     """What the camera records: integration over its pixels, counting statistics, and its MTF.
 
     Electrons are counted where they arrive; the scintillator spreads their light before the pixels sample
@@ -183,116 +194,140 @@ def record(spectrum: torch.Tensor, camera: Camera, generator: torch.Generator | 
     spectrum
         From :func:`intensity_spectrum`, on at least twice the camera's pixels.
     camera
-        Camera and dose; counts per pixel are Poisson with mean ``dose x pixel area x intensity``.
+        Camera and dose; counts per pixel are Poisson with mean ``dose x pixel area x intensity``. Pixels that do not
+        fill the field, or more than fill it, lie about its centre: the intensity is known by its Fourier series and
+        integrated over them, nothing is interpolated.
     generator
         Source of the Poisson noise. With ``camera.dose_e_A2=None`` there is none.
+    field_A
+        Side of the square field [Å].
+    light
+        Illumination (pixels, pixels) relative to its mean.
 
     Returns
     -------
     Tensor
         Images (N, pixels, pixels), float32, in units of the incident intensity.
     """
-    _check_field(camera)
-    n, device = camera.pixels, spectrum.device
-    # Finer detail than the sampling frequency is taken as lost in the scintillator.
-    seen = torch.zeros(len(spectrum), 2 * n, n + 1, dtype=spectrum.dtype, device=device)
-    for rows in (slice(0, n), slice(1 - n, None)):
-        seen[:, rows, :n] = spectrum[:, rows, :n] * (2 * n / spectrum.shape[-2]) ** 2
-    integrated, blurred = _camera_transfer(camera, device)
-    image = torch.fft.irfft2(seen * blurred)[:, ::2, ::2]
+    # Finer detail than the camera's sampling frequency is taken as lost in the scintillator.
+    seen = _kept(spectrum, _band(camera, field_A))
+    integrated, blurred, noise_transfer = _camera_transfer(camera, seen.shape[-1], field_A, spectrum.device)
+    image = light * _sampled(seen * blurred, camera, field_A)
     if camera.dose_e_A2 is None:
         return image
-    arriving = torch.fft.irfft2(seen * integrated)[:, ::2, ::2].clamp(min=0.0)
+    arriving = light * _sampled(seen * integrated, camera, field_A).clamp(min=0.0)
     mean_counts = camera.dose_e_A2 * camera.pixel_size_A**2
     noise = torch.poisson(arriving * mean_counts, generator=generator) / mean_counts - arriving
-    qx = _frequencies(n, device)[:, None]
-    qy = torch.fft.rfftfreq(n, camera.pixel_size_A, device=device)
-    return image + torch.fft.irfft2(torch.fft.rfft2(noise) * mtf(camera, torch.hypot(qx, qy)))
+    return image + torch.fft.irfft2(torch.fft.rfft2(noise) * noise_transfer, s=image.shape[-2:])
 
 
-@lru_cache(maxsize=16)
-def _camera_transfer(camera: Camera, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors (2 pixels, pixels + 1) on the intensity's spectrum: integration over a pixel, and with it the MTF."""
-    n = 2 * camera.pixels
-    qx, qy = _frequencies(n, device)[:, None], torch.fft.rfftfreq(n, FIELD_A / n, device=device)
-    pixel = torch.sinc(qx * camera.pixel_size_A) * torch.sinc(qy * camera.pixel_size_A)
-    # Pixel centres lie half a pixel from their corners; the field's origin is a corner of pixel (0, 0).
-    pixel = pixel * torch.exp(1j * torch.pi * camera.pixel_size_A * (qx + qy))
-    return pixel, pixel * mtf(camera, torch.hypot(qx, qy))
+def _shear(slope: torch.Tensor, m: int) -> torch.Tensor:
+    """``exp(2πi slope j k / m)`` (N, m, m), j ordered as by an unshifted FFT, k from -m/2 on, for slopes (N, 1, 1)."""
+    coarse = math.isqrt(m)
+    while m % coarse:
+        coarse -= 1
+    k = torch.arange(m, device=slope.device) - m / 2
+    # Products of few powers: sines and cosines of all of them would take as long as the transforms.
+    high = _polar(2 * torch.pi / m * slope * k[::coarse, None] * k)
+    low = _polar(2 * torch.pi / m * slope * (k[:coarse, None] - k[0]) * k)
+    return (high[:, :, None] * low[:, None]).reshape(-1, m, m).roll(m // 2, 1)
 
 
-def turn(waves: torch.Tensor, angle_deg: torch.Tensor) -> torch.Tensor:
-    """Waves (N, n, n) turned about the field's centre, from x towards y, by angles (N,) of -45 to 45 degrees.
+def turn(spectra: torch.Tensor, angle_deg: torch.Tensor) -> torch.Tensor:
+    """Spectra (N, n, n) of waves turned about the field's centre, from x towards y, by (N,) of -45 to 45 degrees.
 
     Three shears along the axes (Unser, Thévenaz & Yaroslavsky 1995), each of them exact in Fourier
     space: nothing is interpolated, and no frequency inside the aperture is damped. Beyond half the
     field from the centre the content comes from the periodic continuation. A camera image must not be
     turned instead: interpolation would blur its lattice fringes.
     """
-    n = waves.shape[-1]
+    n, device = spectra.shape[-1], spectra.device
     # A shear by 45 degrees widens the band by the factor 1.08.
     m = next_fast_size(math.ceil(1.083 * n))
-    angle = torch.deg2rad(angle_deg.to(waves.device))[:, None, None]
-    q = 2 * torch.pi * _frequencies(m, waves.device)
-    x = (torch.arange(m, device=waves.device) - m / 2) * (FIELD_A / m)
-    shear_x = _polar(torch.tan(angle / 2) * q[:, None] * x)
-    shear_y = _polar(-torch.sin(angle) * x[:, None] * q)
-    mixed = torch.fft.ifft(_resize(torch.fft.fft2(waves), m), dim=-1) * shear_x
+    angle = torch.deg2rad(angle_deg.to(device))[:, None, None]
+    shear_x, shear_y = _shear(torch.tan(angle / 2), m), _shear(-torch.sin(angle), m).mT
+    mixed = torch.fft.ifft(fit_spectrum(spectra, (m, m)), dim=-1) * shear_x
     mixed = torch.fft.fft(torch.fft.ifft(mixed, dim=-2), dim=-1) * shear_y
     mixed = torch.fft.fft(torch.fft.ifft(mixed, dim=-1), dim=-2) * shear_x
-    return torch.fft.ifft2(_resize(torch.fft.fft(mixed, dim=-1), n))
+    return fit_spectrum(torch.fft.fft(mixed, dim=-1), (n, n))
 
 
 def form_images(
-    waves: torch.Tensor,
-    defocus_A: torch.Tensor,
+    waves: torch.Tensor | np.ndarray,
+    at: torch.Tensor | Sequence[float] | Sequence[Setting],
     microscope: Microscope,
     camera: Camera,
     generator: torch.Generator | None = None,
     turn_deg: torch.Tensor | None = None,
+    field_A: float = FIELD_A,
+    light: torch.Tensor | float = 1.0,
 ) -> torch.Tensor:
-    """Images of exit waves, each at its own defocus and, if wanted, turned in its plane.
+    """Images of exit waves, each at its own defocus or setting and, if wanted, turned in its plane.
 
     Parameters
     ----------
     waves
-        Exit waves (N, n, n), see :func:`intensity_spectrum`.
-    defocus_A
-        Defocus (N,) [Å], positive for underfocus.
+        Exit waves (N, n, n), complex, limited to the aperture and referred to the plane of zero defocus; or one of
+        them (n, n) for all images. Their device forms the images.
+    at
+        A defocus (N,) [Å] each, positive for underfocus, or a setting each.
     microscope, camera
-        The instrument.
+        The instrument, as far as the settings do not say otherwise. The camera's field must be that of the waves.
     generator
         Source of the counting noise.
     turn_deg
-        In-plane angles (N,) [degrees]; None leaves the images as they are.
+        In-plane angles (N,) [degrees] by which the specimen is turned; None leaves it as it is.
+    field_A
+        Side of the square field of the waves [Å].
+    light
+        Illumination (pixels, pixels) relative to its mean.
 
     Returns
     -------
     Tensor
         Images (N, pixels, pixels), float32, in units of the incident intensity.
+
+    Raises
+    ------
+    NanoshapeError
+        If the camera has another field than the waves.
     """
-    pixels = intensity_pixels(microscope, camera)
-    angles = torch.zeros(len(waves)) if turn_deg is None else turn_deg
+    if not math.isclose(camera.field_A, field_A):
+        raise NanoshapeError(
+            f"pixels x pixel_size_A is {camera.field_A:g} Å, but must be the field of the waves, {field_A:g} Å"
+        )
+    waves = torch.as_tensor(waves, dtype=torch.complex64)
+    spectra = (torch.fft.fft2(waves) / waves.shape[-1] ** 2).expand(len(at), -1, -1)
+    settings = [each for each in at if isinstance(each, Setting)]
+    defoci = torch.tensor([each.defocus_A if isinstance(each, Setting) else float(each) for each in at])
+    if not settings and (camera.drift_A or any(getattr(microscope, f"{name}_A") for name in AZIMUTHAL)):
+        settings = [Setting.nominal(microscope, camera, float(defocus_A)) for defocus_A in defoci]
+    angles = torch.zeros(len(at)) if turn_deg is None else turn_deg
     quarters = torch.round(angles / 90).long()
-    images = []
+    pixels, scope, recorder, images = intensity_pixels(microscope, camera), microscope, camera, []
     # One image at a time stays within a processor's cache; a graphics card wants many.
-    for part in torch.arange(len(waves)).split(BATCH_CUDA if waves.is_cuda else 1):
-        turned = waves[part] if turn_deg is None else turn(waves[part], angles[part] - 90 * quarters[part])
-        images.append(record(intensity_spectrum(turned, defocus_A[part], microscope, pixels), camera, generator))
+    step = BATCH_CUDA if waves.is_cuda and not settings else 1
+    for part in (slice(start, start + step) for start in range(0, len(at), step)):
+        if settings:
+            # The image makes its quarter turns last, and with it the directions of the instrument.
+            scope, recorder = settings[part.start].instrument(microscope, camera, -90.0 * int(quarters[part]))
+        seen = spectra[part]
+        if turn_deg is not None:
+            seen = turn(seen, angles[part] - 90 * quarters[part])
+        spectrum = intensity_spectrum(seen, defoci[part], scope, pixels, field_A, _band(recorder, field_A))
+        images.append(record(spectrum, recorder, generator, field_A, light))
     formed = torch.cat(images)
-    for k in (1, 2, 3):
-        formed[quarters % 4 == k] = torch.rot90(formed[quarters % 4 == k], k, (-2, -1))
+    for number in torch.nonzero(quarters % 4).flatten():
+        formed[number] = torch.rot90(formed[number], int(quarters[number]))
     return formed
 
 
 def focal_series(
-    wave: np.ndarray, defoci_A: np.ndarray, microscope: Microscope, camera: Camera, seed: int = 0
+    wave: np.ndarray, defoci_A: Sequence[float] | np.ndarray, microscope: Microscope, camera: Camera, seed: int = 0
 ) -> np.ndarray:
     """Images (N, pixels, pixels) [incident intensity] of one exit wave at N defoci [Å], positive underfocus."""
-    defoci = torch.as_tensor(np.asarray(defoci_A), dtype=torch.float32)
-    waves = torch.as_tensor(wave).expand(len(defoci), -1, -1)
     generator = torch.Generator().manual_seed(seed)
-    return form_images(waves, defoci, microscope, camera, generator).numpy()
+    return form_images(wave, torch.as_tensor(np.asarray(defoci_A)), microscope, camera, generator).numpy()
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:

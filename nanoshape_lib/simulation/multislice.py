@@ -48,6 +48,16 @@ def next_fast_size(minimum: int) -> int:
         size += 2
 
 
+def fit_spectrum(spectrum: torch.Tensor, pixels: tuple[int, int]) -> torch.Tensor:
+    """Spectra (..., a, b) in the order of an unshifted FFT, cropped or padded with zeros to (..., *pixels)."""
+    fitted = spectrum.new_zeros(*spectrum.shape[:-2], *pixels)
+    kept = [min(pair) for pair in zip(spectrum.shape[-2:], pixels, strict=True)]
+    for rows in (slice(0, (kept[0] + 1) // 2), slice(-(kept[0] // 2), None)):
+        for columns in (slice(0, (kept[1] + 1) // 2), slice(-(kept[1] // 2), None)):
+            fitted[..., rows, columns] = spectrum[..., rows, columns]
+    return fitted
+
+
 def interaction_parameter(energy_eV: float) -> float:
     """Relativistic interaction parameter σ [rad/(V Å)] (Kirkland 2010, eq. 5.6)."""
     rest_eV = constants.m_e * constants.c**2 / constants.e
@@ -124,18 +134,13 @@ def _phase_shifts(
     with infinite projection. Structure factors come from a type-1 nonuniform FFT (Barnett, Magland
     & af Klinteberg 2019), good to 1e-4. One complex transform costs less than two real ones.
     """
-    (nx, ny), fine = grid.pixels, fine_pixels(grid)
+    fine = fine_pixels(grid)
     field = torch.zeros(math.prod(fine), 2, device=device)
     for part, positions in enumerate(pair):
         places, weights = _spreading(positions, grid)
         field[:, part].index_add_(0, places.view(-1).to(device), weights.view(-1).to(device))
     spectrum = torch.fft.fft2(torch.view_as_complex(field).view(fine))
-    factor = _atom_spectrum(symbol, grid, energy_eV).to(device)
-    cropped = torch.empty_like(factor)
-    for rows in (slice(0, nx // 2), slice(-(nx // 2), None)):
-        for columns in (slice(0, ny // 2), slice(-(ny // 2), None)):
-            torch.mul(spectrum[rows, columns], factor[rows, columns], out=cropped[rows, columns])
-    return torch.fft.ifft2(cropped)
+    return torch.fft.ifft2(fit_spectrum(spectrum, grid.pixels).mul_(_atom_spectrum(symbol, grid, energy_eV).to(device)))
 
 
 def slices(height_A: float, slice_A: float) -> tuple[int, float]:

@@ -15,19 +15,25 @@ from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.specimen import FIELD_A, THERMAL_RMS_A, shake
 from nanoshape_lib.simulation import convergence
 from nanoshape_lib.simulation.convergence import NOISELESS, relative_error
-from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, Scene, deposit
-from nanoshape_lib.simulation.imaging import (
-    focal_series,
-    form_images,
+from nanoshape_lib.simulation.imaging import focal_series, form_images, intensity_spectrum, record
+from nanoshape_lib.simulation.multislice import (
+    Grid,
+    fit_spectrum,
+    interaction_parameter,
+    multislice,
+    propagator,
+    slices,
+)
+from nanoshape_lib.simulation.optics import (
+    Camera,
+    Microscope,
+    aberration_function,
     intensity_pixels,
-    intensity_spectrum,
     mtf,
     phase_transfer,
-    record,
 )
-from nanoshape_lib.simulation.multislice import Grid, interaction_parameter, multislice, propagator, slices
-from nanoshape_lib.simulation.optics import Camera, Microscope
 
 # Film blocks are 30 Å thick: slices of 3 Å end at the film's faces.
 ALIGNED_A = 3.0
@@ -86,7 +92,7 @@ def scattered_amplitude(symbol: str, q_per_A: np.ndarray, energy_eV: float) -> n
 def atom_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
     """One gold atom: its wave inside the aperture, and its coherent image on both sides of focus."""
     coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
-    lam, energy, means = microscope.wavelength_A, microscope.energy_eV, "integral without a grid"
+    energy, means = microscope.energy_eV, "integral without a grid"
     # In the middle of a slice, where it counts as being: nothing is left to propagate.
     scene = Scene(Atoms("Au", positions=[[FIELD_A / 2, FIELD_A / 2, 3.0]]), None)
     wave = exit_wave(scene, microscope, Fidelity(sampling_A, 2.0))
@@ -99,10 +105,11 @@ def atom_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
     q, pixels = np.linspace(0, microscope.aperture_per_A, 1001), 512
     exact = scattered_amplitude("Au", q, energy)
     for defocus_A in (30.0, -30.0):
-        chi = np.pi * lam * q**2 * (-defocus_A + 0.5 * lam**2 * microscope.Cs_A * q**2)
-        expected = abs(1 + 2 * np.pi * np.trapezoid(exact * np.exp(-1j * chi) * q, q)) ** 2
-        spectrum = intensity_spectrum(torch.as_tensor(wave)[None], torch.tensor([defocus_A]), coherent, pixels)
-        found = torch.fft.irfft2(spectrum, s=(pixels, pixels))[0, pixels // 2, pixels // 2].item()
+        chi = np.asarray(aberration_function(q, 0 * q, microscope, defocus_A))
+        expected = float(np.abs(1 + 2 * np.pi * np.trapezoid(exact * np.exp(-1j * chi) * q, q))) ** 2
+        seen = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
+        spectrum = intensity_spectrum(seen, torch.tensor([defocus_A]), coherent, pixels)
+        found = torch.fft.irfft2(spectrum, s=(pixels, pixels), norm="forward")[0, pixels // 2, pixels // 2].item()
         checks.append(Check(f"brightness at the atom, defocus {defocus_A:+g} Å", found, expected, 0.03, means))
     return checks
 
@@ -135,7 +142,7 @@ def _whole_cell(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndar
     wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), energy, thickness)
     back_A = scene.mid_plane_A - (entry_A + height + thickness / 2)
     back = propagator(Grid((n, n), (FIELD_A, FIELD_A)), energy, back_A, microscope.aperture_per_A)
-    return torch.fft.ifft2(fourier_crop(torch.fft.fft2(wave), n) * back).numpy()
+    return torch.fft.ifft2(fit_spectrum(torch.fft.fft2(wave, norm="forward"), (n, n)) * back, norm="forward").numpy()
 
 
 def _particle(angle_deg: float = 0.0) -> Atoms:
@@ -214,14 +221,17 @@ def lens_checks(
     pixels, defocus, seen = (
         intensity_pixels(microscope, NOISELESS),
         torch.tensor([defocus_A]),
-        torch.as_tensor(wave)[None],
+        torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None],
     )
     coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
     error = relative_error(treatments["low rank"], treatments["explicit"])
     terms = f"sum over {convergence.FOCUS_NODES * convergence.ANGLE_NODES**2} foci and angles"
     checks = [Check("error: partial coherence by a few modes", error, 0.0, 0.01, terms)]
     by_abtem = convergence.quasi_coherent_intensity(wave, defocus_A, coherent)
-    ours = torch.fft.irfft2(intensity_spectrum(seen, defocus, coherent, len(by_abtem)))[0].numpy()
+    side = len(by_abtem)
+    ours = torch.fft.irfft2(intensity_spectrum(seen, defocus, coherent, side), s=(side, side), norm="forward")[
+        0
+    ].numpy()
     checks.append(Check("error: coherent image", relative_error(ours, by_abtem), 0.0, 1e-4, "abTEM's lens"))
     sides = (pixels, 2 * pixels)
     formed = [record(intensity_spectrum(seen, defocus, microscope, side), NOISELESS)[0].numpy() for side in sides]
@@ -230,11 +240,11 @@ def lens_checks(
     )
     n, cycles, phase = len(wave), round(FIELD_A / 2.354), 1e-3
     grating = np.exp(1j * phase * np.cos(2 * np.pi * cycles * np.arange(n) / n)).astype(np.complex64)
-    weak = torch.as_tensor(grating)[None, :, None].expand(1, n, n)
+    weak = torch.fft.fft2(torch.as_tensor(grating)[None, :, None].expand(1, n, n)) / n**2
     for value_A in (defocus_A, -defocus_A):
         spectrum = intensity_spectrum(weak, torch.tensor([value_A]), microscope, pixels)[0]
         transfer, _ = phase_transfer(np.array([cycles / FIELD_A]), value_A, microscope)
-        found = spectrum[cycles, 0].real.item() / pixels**2 / phase
+        found = spectrum[cycles, 0].real.item() / phase
         what = f"transfer of {{111}} fringes, defocus {value_A:+g} Å"
         checks.append(Check(what, found, float(transfer[0]), 0.005, "formula for a weak phase object"))
     return checks

@@ -15,9 +15,8 @@ from torch import nn
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDesign
-from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged
 from nanoshape_lib.datasets.generation import generate
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import Draw, ImageSet, as_designed, as_ranged
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks import features
@@ -29,7 +28,7 @@ from nanoshape_lib.particles.structure_factor import share_in_phase
 from nanoshape_lib.paths import cache_folder, cache_key, file_sha256, replacing
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.film import BLOCKS
-from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.simulation.optics import Ranges
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
 from nanoshape_lib.studies.trainings import IMAGES, WAVES, prepared_store

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from nanoshape_lib.datasets.generation import Split
-from nanoshape_lib.datasets.images import ImageSet, load_images, save_images
+from nanoshape_lib.datasets.images import ImageSet, load_images, make_images_at, save_images
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.paths import cache_key
-from nanoshape_lib.simulation.ranges import Ranges, Setting, centre, make_images_at
+from nanoshape_lib.simulation.optics import Ranges, Setting
 from nanoshape_lib.studies.trainings import IMAGES, evaluate
 
 # Values of each setting at which the networks are asked, everything else being as in the design.
@@ -82,7 +82,7 @@ def sweep_images(store: Store, name: str, waves: int) -> ImageSet:
     design, count, values = store.design, at_most(store, "test", waves), SWEEPS[name]
 
     def settings(index: int, rng: np.random.Generator) -> list[Setting]:
-        usual = centre(design, design.defoci_A[index % len(design.defoci_A)])
+        usual = Setting.nominal(design.microscope, design.camera, design.defoci_A[index % len(design.defoci_A)])
         angles = {"astigmatism_deg": rng.uniform(0, 180), "drift_deg": rng.uniform(0, 180)}
         return [usual.model_copy(update=angles | {name: float(value)}) for value in values]
 
@@ -105,7 +105,7 @@ def accuracies(
     Returns
     -------
     DataFrame
-        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.simulation.ranges.Setting`), value,
+        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.simulation.optics.Setting`), value,
         accuracy with its group-bootstrap interval low to high, images and particles.
     """
     drawn = random_images(store, ranges, ask.random_waves)

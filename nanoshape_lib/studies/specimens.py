@@ -10,14 +10,14 @@ import torch
 from scipy.stats import binomtest
 
 from nanoshape_lib.datasets.design import DatasetDesign
-from nanoshape_lib.datasets.exposures import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.datasets.generation import make_record
+from nanoshape_lib.datasets.images import Draw, as_designed, as_ranged, expose
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.paths import file_sha256
 from nanoshape_lib.simulation.devices import hardware, on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.simulation.optics import Ranges
 from nanoshape_lib.studies.ood import PIXEL_ERROR
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import save_results

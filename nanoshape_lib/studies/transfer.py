@@ -9,14 +9,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from nanoshape_lib.datasets.images import FreshImages, ImageSet
+from nanoshape_lib.datasets.images import FreshImages, ImageSet, make_images_at
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.networks.evaluation import fit_temperature
 from nanoshape_lib.networks.models import load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, _Run, fit, predict
 from nanoshape_lib.paths import DATA, file_sha256, replacing
-from nanoshape_lib.simulation.ranges import LIMITS, Ranges, centre, make_images_at
+from nanoshape_lib.simulation.optics import Ranges, Setting
 from nanoshape_lib.studies.profiles import Profile
 from nanoshape_lib.studies.results import provenance, save_results
 from nanoshape_lib.studies.robustness import (
@@ -205,7 +205,7 @@ def ablation_study(
     )
     plan, ask = plan or brief, ask or Questions()
     store, tables, seconds = prepared_store(profile), [], 0.0
-    for left_out in (None, *LIMITS):
+    for left_out in (None, *plan.ranges.drawn):
         ranges = plan.ranges if left_out is None else plan.ranges.narrowed(left_out, *_usual(store, left_out))
         try:
             model, card = fine_tune(plan.model_copy(update={"ranges": ranges}), store, deadline=deadline)
@@ -214,14 +214,14 @@ def ablation_study(
         name = "all ranges" if left_out is None else f"without {left_out}"
         tables.append(accuracies({name: model}, store, plan.ranges, ask, None if left_out is None else [left_out]))
         seconds += card["seconds"]
-        origin = provenance(profile, len(LIMITS) + 1, len(tables), seconds / 3600, plan.training.device)
+        origin = provenance(profile, len(plan.ranges.drawn) + 1, len(tables), seconds / 3600, plan.training.device)
         origin |= {"plan": plan.model_dump(mode="json")}
         save_results("transfer_ablations", pd.concat(tables, ignore_index=True), origin, folder)
-    return len(tables), len(LIMITS) + 1
+    return len(tables), len(plan.ranges.drawn) + 1
 
 
 def _usual(store: Store, name: str) -> tuple[float, float]:
     """The design's own range of a setting."""
     if name == "defocus_A":
         return min(store.design.defoci_A), max(store.design.defoci_A)
-    return (getattr(centre(store.design), name),) * 2
+    return (getattr(Setting.nominal(store.design.microscope, store.design.camera), name),) * 2

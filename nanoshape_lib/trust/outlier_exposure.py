@@ -17,15 +17,14 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from nanoshape_lib.datasets.design import DatasetDesign, Split
-from nanoshape_lib.datasets.exposures import expose
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import ImageSet, expose
 from nanoshape_lib.networks.features import Views
 from nanoshape_lib.particles import decoys, orientation
 from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, shake
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.film import Placement, Scene, deposit
-from nanoshape_lib.simulation.ranges import Setting
+from nanoshape_lib.simulation.optics import Setting
 from nanoshape_lib.trust.spectral_check import SpectralEstimate
 
 HIDDEN = (128, 64)

@@ -39,8 +39,9 @@ from nanoshape_lib.simulation import convergence
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, fidelity
 from nanoshape_lib.simulation.film import Scene
-from nanoshape_lib.simulation.imaging import focal_modes, form_images, intensity_pixels, intensity_spectrum
+from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice
+from nanoshape_lib.simulation.optics import focal_modes, intensity_pixels
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import RESULTS
 from nanoshape_lib.studies.trainings import IMAGES
@@ -266,7 +267,8 @@ def measure_formation(table: Table, paper: DatasetDesign) -> None:
         table.add(f"forming an image, {name}, one thread", 1e3 * form, "ms/image")
         table.add(f"forming an image, {name}, over a training step for it", 100 * form / step, "%", most=40)
     pixels = intensity_pixels(microscope, camera)
-    few = least_seconds(lambda: intensity_spectrum(waves[:1], defoci[:1], microscope, pixels))
+    spectrum = torch.fft.fft2(waves[:1], norm="forward")
+    few = least_seconds(lambda: intensity_spectrum(spectrum, defoci[:1], microscope, pixels))
     explicit = least_seconds(lambda: convergence.explicit_intensity(wave, 50.0, microscope), 1)
     table.add("explicit average over 61 foci over the sum of coherent systems", explicit / few, "times")
 

@@ -16,8 +16,8 @@ from nanoshape_lib.particles.shapes import GOLD_NEIGHBOUR_DISTANCE_A, Shape, bui
 from nanoshape_lib.particles.specimen import shake
 from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit
-from nanoshape_lib.simulation.imaging import form_images, mtf, phase_transfer, standardise
-from nanoshape_lib.simulation.optics import Camera, Microscope
+from nanoshape_lib.simulation.imaging import form_images, standardise
+from nanoshape_lib.simulation.optics import Camera, Microscope, mtf, phase_transfer
 from nanoshape_lib.widgets.knobs import KNOBS, seen
 
 SETTINGS = 10

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from nanoshape_lib.datasets.exposures import as_designed, as_ranged, camera, expose, framed
+from nanoshape_lib.datasets.images import as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.simulation.imaging import form_images, standardise
-from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.simulation.optics import Ranges
 
 
 def test_framing_crops_and_continues_periodically():

@@ -18,7 +18,7 @@ import torch
 from nanoshape_lib.book import stored_waves
 from nanoshape_lib.datasets import generation, images
 from nanoshape_lib.datasets.design import DatasetDesign, SplitDesign
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import ImageSet, make_images_at
 from nanoshape_lib.micrographs import template_matching
 from nanoshape_lib.networks import features, training
 from nanoshape_lib.networks.models import load_weights
@@ -28,8 +28,8 @@ from nanoshape_lib.particles.specimen import shake
 from nanoshape_lib.paths import DATA, replacing
 from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.film import Placement, deposit
-from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.simulation.ranges import Ranges, form_at, make_images_at
+from nanoshape_lib.simulation.imaging import form_images
+from nanoshape_lib.simulation.optics import Camera, Microscope, Ranges
 
 FILE = Path(__file__).parents[1] / "reference" / "golden.npz"
 Arrays = dict[str, np.ndarray]
@@ -105,7 +105,7 @@ def make_single_images() -> Arrays:
     made = {
         "plain": imaging.form_images(wave, defoci, microscope, camera),
         "turned": imaging.form_images(wave, defoci, microscope, camera, turn_deg=torch.tensor([33.0, 250.0])),
-        "drawn": form_at(wave, settings, microscope, camera),
+        "drawn": form_images(wave, settings, microscope, camera),
     }
     return {name: each[:, 56:72, 56:72].numpy() for name, each in made.items()}
 

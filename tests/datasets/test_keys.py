@@ -24,7 +24,7 @@ from nanoshape_lib.book import stored_waves
 from nanoshape_lib.datasets import generation
 from nanoshape_lib.micrographs import template_matching
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.simulation.ranges import Ranges
+from nanoshape_lib.simulation.optics import Ranges
 from nanoshape_lib.studies import ood, robustness, trainings, transfer
 from nanoshape_lib.studies.profiles import load_profile
 

@@ -3,6 +3,7 @@
 import abtem
 import numpy as np
 import pytest
+from fourier import fourier_crop, squared_frequencies
 
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.convergence import (
@@ -15,7 +16,7 @@ from nanoshape_lib.simulation.convergence import (
     relative_error,
     standard_scenes,
 )
-from nanoshape_lib.simulation.exit_waves import FIDELITIES, Fidelity, exit_wave, fourier_crop, squared_frequencies
+from nanoshape_lib.simulation.exit_waves import FIDELITIES, Fidelity, exit_wave
 from nanoshape_lib.simulation.optics import Microscope
 
 MICROSCOPE = Microscope()

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from fourier import fourier_crop, squared_frequencies
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation import exit_waves
-from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, fourier_crop, squared_frequencies
+from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave
 from nanoshape_lib.simulation.film import Placement, Scene, deposit, load_block
 from nanoshape_lib.simulation.imaging import intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice, next_fast_size
@@ -203,8 +204,9 @@ def test_a_particle_turned_about_the_beam_and_moved_gives_the_wave_turned_and_mo
     here, there = FIELD_A / 2 + points, FIELD_A / 2 + points @ turn.T + shift_A
     waves = [exit_wave(one, MICROSCOPE, "standard") for one in (scene, other)]
     assert relative_rms(values_at(waves[1], there), values_at(waves[0], here)) < 0.01
-    spectra = intensity_spectrum(torch.as_tensor(np.stack(waves)), torch.tensor([70.0, 70.0]), MICROSCOPE, 512)
-    images = torch.fft.irfft2(spectra, s=(512, 512)).numpy()
+    spectra = torch.fft.fft2(torch.as_tensor(np.stack(waves)), norm="forward")
+    spectra = intensity_spectrum(spectra, torch.tensor([70.0, 70.0]), MICROSCOPE, 512)
+    images = torch.fft.irfft2(spectra, s=(512, 512), norm="forward").numpy()
     assert relative_rms(values_at(images[1], there).real, values_at(images[0], here).real) < 0.013
     if angle_deg:
         assert relative_rms(values_at(waves[1], FIELD_A / 2 + points @ turn + shift_A), values_at(waves[0], here)) > 0.5
@@ -216,8 +218,9 @@ def test_our_image_of_one_atom_agrees_with_the_solution_without_a_grid(defocus_A
     microscope = Microscope(focal_spread_A=0, convergence_mrad=0)
     scene = Scene(Atoms("Au", positions=[[64, 64, 3.0]]), None)
     wave = torch.as_tensor(exit_wave(scene, microscope, Fidelity(1 / 16, 2.0)))[None]
-    spectrum = intensity_spectrum(wave, torch.tensor([defocus_A]), microscope, 512)
-    centre = torch.fft.irfft2(spectrum, s=(512, 512))[0, 256, 256].item()
+    spectra = torch.fft.fft2(wave, norm="forward")
+    spectrum = intensity_spectrum(spectra, torch.tensor([defocus_A]), microscope, 512)
+    centre = torch.fft.irfft2(spectrum, s=(512, 512), norm="forward")[0, 256, 256].item()
     with np.load(REFERENCE / "analytic_A.npz") as analytic:
         q = np.linspace(0, microscope.aperture_per_A, 4001)
         scattered = np.interp(q, analytic["q_per_A"], analytic["F_q_A2"])

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from fourier import fourier_crop
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.simulation.exit_waves import exit_wave, fourier_crop, wave_pixels
+from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.field import MicrographDesign, _scenes, field_wave, form_micrograph, place
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.optics import Camera
@@ -21,7 +22,7 @@ def one():
 def test_a_field_of_one_particle_holds_the_wave_of_its_scene(one):
     wave, truth = one
     n = wave_pixels(ONE.microscope)
-    got = torch.fft.ifft2(fourier_crop(torch.fft.fft2(wave), n))
+    got = torch.fft.ifft2(torch.as_tensor(fourier_crop(torch.fft.fft2(wave), n)))
     scenes, corners = _scenes(ONE, truth)
     shift = tuple(round(corner * n / 128) for corner in corners[0])
     expected = torch.roll(torch.as_tensor(exit_wave(scenes[0], ONE.microscope, ONE.fidelity)), shift, (0, 1))
@@ -30,7 +31,7 @@ def test_a_field_of_one_particle_holds_the_wave_of_its_scene(one):
 
 def test_its_image_is_that_of_a_single_wave(one):
     wave, _ = one
-    small = torch.fft.ifft2(fourier_crop(torch.fft.fft2(wave), wave_pixels(ONE.microscope)))
+    small = torch.fft.ifft2(torch.as_tensor(fourier_crop(torch.fft.fft2(wave), wave_pixels(ONE.microscope))))
     expected = form_images(small[None], torch.tensor([ONE.defocus_A]), ONE.microscope, ONE.camera)[0].numpy()
     got = form_micrograph(wave, ONE.defocus_A, ONE.microscope, ONE.camera)
     np.testing.assert_allclose(got, expected, atol=2e-4)

@@ -10,13 +10,13 @@ import torch
 from abtem.parametrizations import KirklandParametrization
 from ase import Atoms
 from ase.io import read
+from fourier import fourier_crop, squared_frequencies
 from scipy import constants
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.particles.specimen import shake
-from nanoshape_lib.simulation.exit_waves import fourier_crop, squared_frequencies
 from nanoshape_lib.simulation.multislice import (
     Grid,
     interaction_parameter,

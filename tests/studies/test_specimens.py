@@ -5,8 +5,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nanoshape_lib.datasets.exposures import as_designed
 from nanoshape_lib.datasets.generation import make_record
+from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.transfer import specimen_curves
 from nanoshape_lib.particles.shapes import neighbour_distances

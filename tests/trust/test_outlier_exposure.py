@@ -5,13 +5,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from nanoshape_lib.datasets.exposures import as_designed
+from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.networks.features import look
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.decoys import OTHERS
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.imaging import form_images
-from nanoshape_lib.simulation.ranges import centre, form_at
+from nanoshape_lib.simulation.optics import Setting
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.trust.conformal import load_trust
 from nanoshape_lib.trust.outlier_exposure import (
@@ -117,7 +117,7 @@ def test_bare_carbon_is_of_no_size_and_hardly_scatters(tiny_design):
 
 
 def test_a_kind_changes_the_settings_that_make_it_and_no_other(tiny_design):
-    setting = centre(tiny_design, 20.0)
+    setting = Setting.nominal(tiny_design.microscope, tiny_design.camera, 20.0)
     assert KINDS["known"].change([setting]) == [setting]
     far = [each.defocus_A for each in KINDS["defocus ±500 Å"].change([setting] * 5)]
     assert far == [-525, -475, 475, 525, -525]
@@ -159,5 +159,5 @@ def test_a_low_dose_is_noisier_by_the_root_of_its_ratio(tiny_design):
     empty, draw, relative = torch.ones((1, 256, 256), dtype=torch.complex64), as_designed(tiny_design), {}
     for kind in ("known", "dose 20 e/Å²"):
         settings = KINDS[kind].change(draw(1, np.random.default_rng(0)))
-        relative[kind] = float(form_at(empty, settings, tiny_design.microscope, tiny_design.camera).std())
+        relative[kind] = float(form_images(empty, settings, tiny_design.microscope, tiny_design.camera).std())
     assert relative["dose 20 e/Å²"] / relative["known"] == pytest.approx(np.sqrt(1000 / 20), rel=0.05)

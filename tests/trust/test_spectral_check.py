@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeCV
 
-from nanoshape_lib.datasets.exposures import as_designed
+from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.studies.profiles import load_profile
