@@ -114,7 +114,6 @@ def test_the_library_is_thin():
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= 12_000
 
 
-@MERGING
 def test_camera_noise_is_drawn_and_waves_become_intensities_in_one_function_each():
     drawn = [found for found, _, tree in functions() if "poisson" in called(tree)]
     assert drawn == ["simulation/imaging.py:record"]
@@ -124,7 +123,6 @@ def test_camera_noise_is_drawn_and_waves_become_intensities_in_one_function_each
     ]
 
 
-@MERGING
 def test_the_aberration_function_is_written_once():
     """Beside it only the explicit average over foci, its independent check, has a term of the spherical aberration."""
     terms = {
@@ -140,7 +138,6 @@ def test_the_aberration_function_is_written_once():
     assert others <= {"simulation/convergence.py:explicit_intensity"}
 
 
-@MERGING
 @pytest.mark.parametrize("word", WORDS)
 def test_a_newcomers_word_names_a_file_or_a_function(word):
     pattern = re.compile(rf"(^|_)({word})s?(_|$)", re.IGNORECASE)

@@ -22,7 +22,7 @@ from nanoshape_lib.simulation.multislice import (
     propagator,
     slices,
 )
-from nanoshape_lib.simulation.optics import Camera, Microscope, focal_modes
+from nanoshape_lib.simulation.optics import Camera, Microscope, focal_spread_modes
 
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
@@ -246,7 +246,11 @@ def coherence_table(
     images: Sequence[dict[str, np.ndarray]], defoci_A: Sequence[float], microscope: Microscope
 ) -> pd.DataFrame:
     """Error against the explicit average, mean intensity and cost, for each treatment and defocus [Å]."""
-    cost = {"explicit": FOCUS_NODES * ANGLE_NODES**2, "low rank": len(focal_modes(microscope)), "quasi-coherent": 1}
+    cost = {
+        "explicit": FOCUS_NODES * ANGLE_NODES**2,
+        "low rank": len(focal_spread_modes(microscope)),
+        "quasi-coherent": 1,
+    }
     rows = [
         {
             "defocus_A": defocus,

@@ -16,7 +16,7 @@ from nanoshape_lib.networks.models import build_model, load_weights, save_weight
 from nanoshape_lib.networks.training import TrainingConfig, predict
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_series, form_images
-from nanoshape_lib.simulation.optics import LIMITS, Camera, Microscope, Ranges, Setting, phase_transfer
+from nanoshape_lib.simulation.optics import LIMITS, Camera, Microscope, Ranges, Setting, contrast_transfer
 from nanoshape_lib.studies import robustness, transfer
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import load_results
@@ -111,7 +111,7 @@ def test_astigmatism_acts_as_defocus_that_depends_on_the_direction():
     for h, k in spots:
         q, azimuth = math.hypot(h, k) / FIELD_A, math.degrees(math.atan2(k, h))
         local = 60 - 45 * math.cos(math.radians(2 * (azimuth - 30)))
-        sine, _ = phase_transfer(np.array(q), local, COHERENT.model_copy(update={"Cs_A": -1e5}))
+        sine, _ = contrast_transfer(np.array(q), local, COHERENT.model_copy(update={"Cs_A": -1e5}))
         # A weak phase object of amplitude a gives the contrast 2 a sin χ.
         assert amplitude_at(image, h, k) == pytest.approx(2e-3 * float(sine) * camera(h, k), abs=2e-6)
 
