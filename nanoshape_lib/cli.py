@@ -181,19 +181,18 @@ def study(
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    max_hours: Annotated[float, typer.Option(help="No epoch begins after so many hours.")] = math.inf,
+    max_hours: Annotated[float, typer.Option(help="No epoch and no part begins after so many hours.")] = math.inf,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the tables; by default data/results for the profile paper.")
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
     from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
+    from nanoshape_lib.studies import runner
     from nanoshape_lib.studies.profiles import load_profile
-    from nanoshape_lib.studies.registry import STUDIES
     from nanoshape_lib.studies.results import RESULTS
 
-    if name not in STUDIES:
-        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
+    runner.check_name(name)
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
@@ -201,8 +200,12 @@ def study(
     whole = profile == "paper" and seed == 0 and IN_CHECKOUT
     folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
     weights = DATA / "weights" if whole and output is None else folder / "weights"
-    finished, expected = STUDIES[name](settings, deadline, folder, weights)
-    typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")
+    job = runner.Job(settings, folder, weights, deadline)
+    asked = runner.study(name, job)
+    missing = runner.run(asked, job, name)
+    left = f", {len(missing)} are missing, {missing[0]} is the next" if missing else ""
+    done = len(asked.parts) - len(missing)
+    typer.echo(f"{folder} holds the tables of {name}: {done} of {len(asked.parts)} parts are done{left}.")
 
 
 @app.command()

@@ -4,17 +4,19 @@ import math
 from typing import Literal, get_args
 
 import numpy as np
+from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import shapes
-from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, Specimen, shake
 from nanoshape_lib.simulation.exit_waves import FIDELITIES
-from nanoshape_lib.simulation.film import BLOCKS
+from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+USUAL = Specimen()
 
 
 class SplitDesign(BaseModel):
@@ -76,6 +78,21 @@ class DatasetDesign(BaseModel):
         if name not in SPLITS:
             raise NanoshapeError(f"split is {name!r}, but must be one of {', '.join(SPLITS)}")
         return getattr(self, name)
+
+    def scene(self, particle: Atoms, split: Split, rng: np.random.Generator, specimen: Specimen = USUAL) -> Scene:
+        """A particle, turned as wanted, shaken and laid somewhere on a film cut at random from a split's blocks."""
+        particle, blocks = shake(particle, rng, specimen.rms_A), self.split(split).blocks
+        film = Placement(
+            block=int(blocks[rng.integers(len(blocks))]),
+            roll_A=(int(rng.integers(int(FIELD_A))), int(rng.integers(int(FIELD_A)))),
+            quarter_turns=int(rng.integers(4)),
+            mirror=bool(rng.integers(2)),
+            thickness_A=specimen.film_A,
+        )
+        extent = np.abs(particle.positions[:, :2]).max(axis=0)
+        room = np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, self.max_shift_A)
+        x, y = rng.uniform(-room, room)
+        return deposit(particle, film, (x, y), downstream=self.beam == "particle first")
 
     @property
     def counts(self) -> str:

@@ -21,18 +21,17 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
+from nanoshape_lib.datasets.design import SPLITS, USUAL, DatasetDesign, Split
 from nanoshape_lib.datasets.store import COLUMNS, Chunk, Files, Store, prepare, seal
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
-from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, Specimen, shake
+from nanoshape_lib.particles.specimen import Specimen
 from nanoshape_lib.simulation.devices import check_device
 from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
-from nanoshape_lib.simulation.film import Placement, Scene, deposit
+from nanoshape_lib.simulation.film import Scene
 
 # Version of the records, raised when another particle, place or film comes of a design; see `paths.cache_key`.
 RECIPE = 1
-USUAL = Specimen()
 CONNECT_SECONDS = 5
 TRIAL_WAVES = 5
 # Dask's own settings return all memory at once, a quarter of the time, and sample stacks a hundred times a second.
@@ -70,19 +69,9 @@ def make_record(design: DatasetDesign, split: Split, index: int, specimen: Speci
     particle = shapes.build(label, size)
     rotation = orientation.random_rotations(1, rng)[0]
     particle.positions = specimen.strained(particle.positions) @ rotation.T
-    particle = shake(particle, rng, specimen.rms_A)
-    blocks = design.split(split).blocks
-    film = Placement(
-        block=int(blocks[rng.integers(len(blocks))]),
-        roll_A=(int(rng.integers(int(FIELD_A))), int(rng.integers(int(FIELD_A)))),
-        quarter_turns=int(rng.integers(4)),
-        mirror=bool(rng.integers(2)),
-        thickness_A=specimen.film_A,
-    )
-    extent = np.abs(particle.positions[:, :2]).max(axis=0)
-    room = np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, design.max_shift_A)
-    x, y = rng.uniform(-room, room)
-    scene = deposit(particle, film, (x, y), downstream=design.beam == "particle first")
+    scene = design.scene(particle, split, rng, specimen)
+    film = scene.film
+    assert film is not None
     return Record(label, float(particle.info["size_A"]), len(particle), rotation, film.block, scene)
 
 

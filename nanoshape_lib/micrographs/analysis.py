@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.cleaning import Cleaned, clean
 from nanoshape_lib.micrographs.consensus import consensus, sentences
@@ -24,7 +25,6 @@ from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.studies.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 if TYPE_CHECKING:

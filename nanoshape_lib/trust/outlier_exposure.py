@@ -20,10 +20,9 @@ from nanoshape_lib.datasets.design import DatasetDesign, Split
 from nanoshape_lib.datasets.images import ImageSet, Series, image_set
 from nanoshape_lib.networks.features import Views
 from nanoshape_lib.particles import decoys, orientation
-from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, shake
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.film import Placement, Scene, deposit
+from nanoshape_lib.simulation.film import Scene
 from nanoshape_lib.simulation.optics import Setting
 from nanoshape_lib.trust.spectral_check import SpectralEstimate
 
@@ -148,16 +147,7 @@ def lay(particle: Atoms, design: DatasetDesign, split: Split, rng: np.random.Gen
     """A particle, turned at random and shaken, somewhere on a film that is cut from one of a split's blocks."""
     if turned:
         particle.positions = particle.positions @ orientation.random_rotations(1, rng)[0].T
-    particle, blocks = shake(particle, rng), design.split(split).blocks
-    film = Placement(
-        block=int(blocks[rng.integers(len(blocks))]),
-        roll_A=(int(rng.integers(int(FIELD_A))), int(rng.integers(int(FIELD_A)))),
-        quarter_turns=int(rng.integers(4)),
-        mirror=bool(rng.integers(2)),
-    )
-    extent = np.abs(particle.positions[:, :2]).max(axis=0)
-    x, y = rng.uniform(-1, 1, 2) * np.clip(FIELD_A / 2 - EDGE_A - extent, 0.0, design.max_shift_A)
-    return deposit(particle, film, (x, y), downstream=design.beam == "particle first")
+    return design.scene(particle, split, rng)
 
 
 def kind_scene(kind: Kind, design: DatasetDesign, index: int) -> tuple[Scene, tuple[float, float]]:

@@ -1,6 +1,5 @@
 """From files to shapes: the whole way, on micrographs whose truth is known."""
 
-import json
 import shutil
 
 import numpy as np
@@ -15,9 +14,7 @@ from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse, anal
 from nanoshape_lib.micrographs.report import summary, write_report
 from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import load_weights
-from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import focal_series
-from nanoshape_lib.studies.micrographs import micrograph_study, name_particles, shares
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 
@@ -139,44 +136,3 @@ def test_several_networks_average_their_probabilities(analysis, classifier):
     both = Classifier([WEIGHTS, other]).classify(images)[CLASSES]
     alone = [Classifier(path).classify(images)[CLASSES].to_numpy() for path in (WEIGHTS, other)]
     np.testing.assert_allclose(both, np.mean(alone, axis=0), atol=1e-6)
-
-
-def test_the_study_counts_what_was_found_right_wrong_and_refused(micrograph, classifier, tmp_path):
-    table = name_particles(micrograph, {"ours": classifier})
-    counted = shares(table).iloc[0]
-    assert counted["particles"] == len(micrograph.truth)
-    assert counted["found"] == (table["found"] & (table["label"] >= 0)).sum() / len(micrograph.truth)
-    assert counted["right"] + counted["wrong"] + counted["refused"] == pytest.approx(1)
-    assert counted["right_low"] < counted["right"] <= counted["right_high"]
-    # A particle that was named wrongly and one that was not found, by hand.
-    spoiled = table.copy()
-    spoiled.loc[0, ["predicted", "known"]] = [(spoiled["label"].iloc[0] + 1) % len(Shape), True]
-    spoiled.loc[1, ["found", "known", "predicted"]] = [False, False, -1]
-    assert shares(spoiled).iloc[0]["found"] == counted["found"] - 1 / len(table)
-    assert shares(spoiled).iloc[0]["wrong"] >= 1 / len(table)
-
-
-def test_the_study_writes_its_table(tmp_path, monkeypatch, micrograph):
-    monkeypatch.setattr("nanoshape_lib.studies.micrographs.take", lambda design: micrograph)
-    table = micrograph_study({"ours": WEIGHTS}, 1, tmp_path)
-    read = pd.read_csv(tmp_path / "micrographs.csv")
-    assert len(read) == len(table)
-    assert json.loads((tmp_path / "micrographs.json").read_text())["dose_e_A2"] == 300
-
-
-def test_the_study_goes_on_where_it_stopped_and_begins_anew_with_another_recipe(tmp_path, monkeypatch, micrograph):
-    taken = []
-
-    def note(design):
-        taken.append((design.metal, design.seed))
-        return micrograph
-
-    monkeypatch.setattr("nanoshape_lib.studies.micrographs.take", note)
-    first = micrograph_study({"ours": WEIGHTS}, 1, tmp_path)
-    both = micrograph_study({"ours": WEIGHTS}, 1, tmp_path, metals=("Au", "Pt"))
-    assert taken == [("Au", 0), ("Pt", 0)]
-    pd.testing.assert_frame_equal(both.iloc[: len(first)], first, check_dtype=False, rtol=1e-5)
-    assert json.loads((tmp_path / "micrographs.json").read_text())["micrographs"] == 2
-    monkeypatch.setattr("nanoshape_lib.studies.micrographs.RECIPE", 1000)
-    assert len(micrograph_study({"ours": WEIGHTS}, 1, tmp_path)) == len(first)
-    assert len(taken) == 3
