@@ -135,7 +135,7 @@ def test_the_aberration_function_is_written_once():
     }
     assert "simulation/optics.py:aberration_function" in terms
     others = {found for found in terms if not found.startswith("simulation/optics.py")}
-    assert others <= {"simulation/convergence.py:explicit_intensity"}
+    assert others <= {"simulation/validation.py:explicit_intensity"}
 
 
 @pytest.mark.parametrize("word", WORDS)
