@@ -64,8 +64,10 @@ def load_study(study: str, profile: Profile, names: Sequence[str], folder: Path)
         [each["dataset"], each["validation_waves"], *(each[study][key] for key in ("epochs", "steps", "batch_size"))]
         for each in (origins[0]["profile"], profile.model_dump(mode="json"))
     )
-    if then != now or origins[0]["recipes"] != RECIPES:
+    if then != now:
         raise NanoshapeError(f"{folder}/{names[0]}.csv is of another design; name another folder, or move it away")
+    if origins[0]["recipes"] != RECIPES:
+        raise NanoshapeError(f"{folder}/{names[0]}.csv is of another recipe; name another folder, or move it away")
     return list(tables)
 
 
