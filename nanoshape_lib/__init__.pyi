@@ -1,5 +1,6 @@
 from .datasets.design import DatasetDesign as DatasetDesign
 from .datasets.generation import generate as generate
+from .datasets.images import load_examples as load_examples
 from .datasets.images import make_images as make_images
 from .datasets.store import Store as Store
 from .errors import NanoshapeError as NanoshapeError
@@ -22,7 +23,6 @@ from .simulation.imaging import form_images as form_images
 from .simulation.optics import Camera as Camera
 from .simulation.optics import Microscope as Microscope
 from .studies.profiles import load_profile as load_profile
-from .studies.results import load_examples as load_examples
 from .studies.results import load_results as load_results
 from .trust.classifier import Classifier as Classifier
 

@@ -1,6 +1,8 @@
 """The library from a shell: ``nanoshape --help``."""
 
+import contextlib
 import math
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +21,12 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{name} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"{name} is {first['input']!r}, but there is no such field"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    return f"{name} is {first['input']!r}: {first['msg']}"
+    rule = first["msg"].partition(",")[0].replace("Input should", "must").replace("a valid integer", "a whole number")
+    return f"{name} is {first['input']!r}, but {rule}"
 
 
 class _OneSentence(TyperGroup):
@@ -181,19 +186,18 @@ def study(
     profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without its ending.")] = "paper",
     seed: Annotated[int, typer.Option(help="Root of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    max_hours: Annotated[float, typer.Option(help="No epoch begins after so many hours.")] = math.inf,
+    max_hours: Annotated[float, typer.Option(help="No epoch and no part begins after so many hours.")] = math.inf,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the tables; by default data/results for the profile paper.")
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
     from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
+    from nanoshape_lib.studies import runner
     from nanoshape_lib.studies.profiles import load_profile
-    from nanoshape_lib.studies.registry import STUDIES
     from nanoshape_lib.studies.results import RESULTS
 
-    if name not in STUDIES:
-        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
+    runner.check_name(name)
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
@@ -201,8 +205,12 @@ def study(
     whole = profile == "paper" and seed == 0 and IN_CHECKOUT
     folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
     weights = DATA / "weights" if whole and output is None else folder / "weights"
-    finished, expected = STUDIES[name](settings, deadline, folder, weights)
-    typer.echo(f"{folder} holds the tables of {name}, {finished} of {expected} parts.")
+    job = runner.Job(settings, folder, weights, deadline)
+    asked = runner.study(name, job)
+    missing = runner.run(asked, job, name)
+    left = f", {len(missing)} are missing, {missing[0]} is the next" if missing else ""
+    done = len(asked.parts) - len(missing)
+    typer.echo(f"{folder} holds the tables of {name}: {done} of {len(asked.parts)} parts are done{left}.")
 
 
 @app.command()
@@ -254,11 +262,14 @@ def predict(
 
     chosen = weights or [WEIGHTS]
     classifier = Classifier(chosen, coverage)
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise NanoshapeError(f"out is {out}, but nothing can be written into that folder")
     explainer = Explainer(classifier, match)
     analyses, refused = analyse_all(files, classifier, pixel_size, whole_field, explainer)
-    for analysis in analyses:
-        for note in analysis.micrograph.notes:
-            typer.echo(f"Note: {note}.", err=True)
+    noted = [note for analysis in analyses for note in analysis.micrograph.notes]
+    for note in noted + [note for error in refused for note in getattr(error, "__notes__", ())]:
+        typer.echo(f"Note: {note}.", err=True)
     from nanoshape_lib.micrographs.report import summary, write_report
 
     about = (
@@ -281,11 +292,14 @@ def manifest() -> None:
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:
-    """Split ``name=value``; the value is read as YAML, so numbers and true/false keep their type."""
+    """Split ``name=value``; the value is read as YAML, so numbers (1e2, too) and true/false keep their type."""
     name, equals, value = text.partition("=")
     if not equals:
         raise NanoshapeError(f"parameter is {text!r}, but must read name=value")
-    return name, yaml.safe_load(value)
+    read = yaml.safe_load(value)
+    with contextlib.suppress(ValueError):
+        read = float(read) if isinstance(read, str) else read
+    return name, int(read) if isinstance(read, float) and read.is_integer() else read
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from nanoshape_lib.book.javascript import MODULES, PLAY, bundle
 from nanoshape_lib.book.onnx_network import export_network
 from nanoshape_lib.book.stored_waves import StoredWave, stored_waves, unpack
 from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.results import image_gallery
 from nanoshape_lib.figures.structures import outward_normal
@@ -34,7 +35,7 @@ from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Camera, Microscope, focal_modes, intensity_pixels
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.widgets.knobs import KNOBS, seen
 
 WEIGHTS = DATA / "weights" / "cnn6.safetensors"

@@ -13,7 +13,7 @@ from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.paths import replacing
+from nanoshape_lib.paths import DATA, replacing
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.optics import Camera, Ranges, Setting
@@ -333,29 +333,37 @@ def load_images(folder: str | Path) -> ImageSet:
     return ImageSet(torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c")), table)
 
 
+def kept_images(folder: str | Path, make: Callable[[], ImageSet]) -> ImageSet:
+    """The image set in a folder, made at the first call."""
+    if not Path(folder).exists():
+        save_images(make(), folder)
+    return load_images(folder)
+
+
+def load_examples(name: str, folder: Path = DATA / "results") -> ImageSet:
+    """The image set that is shipped as ``NAME.npy`` and ``NAME.csv``."""
+    return ImageSet(torch.from_numpy(np.load(folder / f"{name}.npy")), pd.read_csv(folder / f"{name}.csv"))
+
+
 @dataclass(frozen=True)
 class FreshImages:
-    """Training images that are others in every epoch, up to a number of passes prepared on disk.
+    """Training images that are others in every epoch, up to a number of passes kept on disk.
 
     Attributes
     ----------
-    store
-        The exit waves.
     folder
-        Where the passes are kept; each is formed when it is first needed.
-    images_per_wave, passes
-        See :func:`make_pass`; epoch e sees pass ``e % passes``.
+        Where the passes are kept.
+    passes
+        How many; epoch e sees pass ``e % passes``.
+    make
+        Makes the images of a pass by its number, when they are first needed.
     """
 
-    store: Store
     folder: Path
-    images_per_wave: int
     passes: int
+    make: Callable[[int], ImageSet]
 
     def at_epoch(self, epoch: int) -> ImageSet:
         """The images of an epoch, counted from zero."""
         number = epoch % self.passes
-        path = self.folder / f"pass-{number:02d}-of-{self.images_per_wave}"
-        if not path.exists():
-            save_images(make_pass(self.store, number, self.images_per_wave), path)
-        return load_images(path)
+        return kept_images(self.folder / f"pass-{number:02d}", lambda: self.make(number))

@@ -111,8 +111,8 @@ def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> 
 
     Left: one marker a micrograph with its standard uncertainty, full from rings and hollow from the fringes of the
     single particles; bars are the true lattice constants. Right: bands are 95 % intervals over micrographs, and the
-    dotted line is asked for. ``lattices``: of :func:`nanoshape_lib.studies.metals.each_micrograph`; ``told``: of
-    :func:`nanoshape_lib.studies.metals.told_by_count`.
+    dotted line is asked for. ``lattices``: of :func:`nanoshape_lib.studies.micrographs.each_micrograph`; ``told``: of
+    :func:`nanoshape_lib.studies.micrographs.told_by_count`.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=(3, 2))
     for place, (symbol, (name, colour)) in enumerate(METALS.items()):

@@ -89,8 +89,8 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
     """What is lost when the range of one setting is left out of the training.
 
     Left, all else as in the design, the value within the range at which the network without that range is right least
-    often; right, all settings at random. Bars are group-bootstrap intervals. ``table``: table ``transfer_ablations``,
-    see :func:`nanoshape_lib.studies.transfer.ablation_study`; ``ranges``: lowest and highest value of each setting.
+    often; right, all settings at random. Bars are intervals over groups. ``table``: ``domain_randomisation_ablations``,
+    see :func:`nanoshape_lib.studies.robustness.ablations`; ``ranges``: lowest and highest value of each setting.
     """
     shown = [name for name in PANELS if (table["network"] == f"without {name}").any()]
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 0.38 * len(shown) + 1.3), sharey=True)
@@ -127,7 +127,7 @@ def specimen_curves(table: pd.DataFrame, text: str) -> Figure:
 
     One panel a quantity. Full markers: share of right first choices; hollow: of refusals. Bars are their intervals; the
     dotted line is the usual specimen. ``table``: table ``specimens`` of two networks, see
-    :func:`nanoshape_lib.studies.specimens.specimen_study`.
+    :func:`nanoshape_lib.studies.robustness.specimens`.
     """
     fig, axes = plt.subplots(1, len(SPECIMEN_PANELS), figsize=(7.2, 2.8), sharey=True)
     for ax, (quantity, (title, unit, factor, usual)) in zip(axes, SPECIMEN_PANELS.items(), strict=True):

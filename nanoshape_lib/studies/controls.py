@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,25 +14,25 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from tqdm import tqdm
 
 from nanoshape_lib.datasets.design import SplitDesign
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import ImageSet, make_images
-from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.networks.evaluation import accuracy_interval, predictions_table, training_difference
 from nanoshape_lib.networks.models import IMAGE_PIXELS
-from nanoshape_lib.networks.training import predict
+from nanoshape_lib.networks.training import evaluate, fit
 from nanoshape_lib.particles.shapes import Shape, build
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.studies.profiles import Profile
-from nanoshape_lib.studies.results import load_study, provenance, save_results
+from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.studies.trainings import (
+    RECIPES,
     best_network,
-    control_network,
     image_set,
     prepared_store,
+    run_folder,
     training_images,
+    trainings_of,
     validation_images,
 )
 
@@ -46,20 +48,23 @@ Tested = dict[str, pd.DataFrame]
 class _Controls:
     """The images all controls share: some for training, the validation set, and some of the test set."""
 
-    def __init__(self, profile: Profile, deadline: float):
-        self.profile, self.deadline, self.study = profile, deadline, profile.controls
-        self.store = prepared_store(profile)
-        self.train = _first(training_images(profile, self.store).at_epoch(0), self.study.images)
-        self.validation = validation_images(profile, image_set(profile, self.store, "validation"))
-        test = image_set(profile, self.store, "test")
-        self.test = _first(test, self.study.test_waves * len(profile.dataset.defoci_A))
+    def __init__(self, job: Job):
+        self.job, self.profile = job, job.profile
+        self.store = prepared_store(self.profile)
+        self.train = _first(training_images(self.profile, self.store).at_epoch(0), self.profile.controls.images)
+        self.validation = validation_images(self.profile, image_set(self.profile, self.store, "validation"))
+        test = image_set(self.profile, self.store, "test")
+        self.test = _first(test, self.profile.controls.test_waves * len(self.profile.dataset.defoci_A))
 
     def trained(
         self, name: str, train: ImageSet, *tests: ImageSet, validation: ImageSet | None = None
     ) -> list[pd.DataFrame]:
         """Predictions for some images after training on others."""
-        model = control_network(self.profile, name, RECIPE, train, validation or self.validation, self.deadline)
-        return [predictions_table(test.table, predict(model, test.images)) for test in tests]
+        study = self.profile.controls
+        config = trainings_of(self.profile, study, self.profile.best.architecture, len(train))[0]
+        folder = run_folder(self.profile, "controls", config, control=name, recipe=RECIPE, study=study)
+        model, _ = fit(config, train, validation or self.validation, folder, self.job.deadline)
+        return [evaluate(model, test) for test in tests]
 
     def unchanged(self) -> Tested:
         """Nothing is changed: what this little training reaches, for comparison."""
@@ -128,7 +133,7 @@ class _Controls:
 
     def reference_fidelity(self) -> Tested:
         """The best network on the same particles, their waves computed on the finer grid."""
-        design, network = self.profile.dataset, best_network(self.profile, self.store, deadline=self.deadline)[0]
+        design, network = self.profile.dataset, best_network(self.profile, self.store, deadline=self.job.deadline)[0]
         few = {name: SplitDesign(orientations=1, blocks=design.split(name).blocks) for name in ("train", "validation")}
         orientations = min(REFERENCE_ORIENTATIONS, design.test.orientations)
         test = design.test.model_copy(update={"orientations": orientations})
@@ -136,8 +141,8 @@ class _Controls:
         store = generate(finer, Path(self.store.path).parent / "reference.zarr", check=False)
         images = make_images(store, "test")
         same = _first(image_set(self.profile, self.store, "test"), len(images))
-        tables = [predictions_table(each.table, predict(network, each.images)) for each in (images, same)]
-        return {"reference fidelity": tables[0], f"the same particles at {design.fidelity} fidelity": tables[1]}
+        sets = {"reference fidelity": images, f"the same particles at {design.fidelity} fidelity": same}
+        return {name: evaluate(network, each) for name, each in sets.items()}
 
 
 CONTROLS = (
@@ -152,41 +157,35 @@ CONTROLS = (
 )
 
 
-def controls_study(profile: Profile, deadline: float, folder: Path) -> tuple[int, int]:
-    """Carry out the controls that are missing, and write the table ``controls`` after each.
-
-    It has one row a control and set of test images: control, question, tested_on, accuracy with its
-    group-bootstrap interval low to high, images, and seconds that the control took; and ``difference`` with
-    its interval ``difference_low`` to ``difference_high`` where two sets hold the same images.
-
-    Returns
-    -------
-    finished, expected
-        Numbers of controls.
+def controls(job: Job) -> Study:
+    """The controls. Their table ``controls`` has one row a control and set of test images: control, question,
+    tested_on, accuracy with its interval low to high, images, and seconds that the control took; and ``difference``
+    with its interval ``difference_low`` to ``difference_high`` where two sets hold the same images.
     """
-    [table] = load_study("controls", profile, ["controls"], folder)
-    controls = _Controls(profile, deadline)
-    for name in tqdm(CONTROLS, desc="controls", unit="control"):
-        if not table.empty and name in set(table["control"]):
-            continue
-        start = time.perf_counter()
-        try:
-            tested = getattr(controls, name)()
-        except OutOfTime:
-            break
-        question = " ".join(getattr(_Controls, name).__doc__.split())
-        rows = [(name, question, what, *accuracy_interval(each), len(each)) for what, each in tested.items()]
-        added = pd.DataFrame(rows, columns=["control", "question", "tested_on", "accuracy", "low", "high", "images"])
-        if name == "reference_fidelity":
-            first, second = tested.values()
-            groups, pair = first["group"].to_numpy(), [each[["correct"]].to_numpy().T for each in (first, second)]
-            difference = training_difference(groups, *pair)
-            added.loc[0, ["difference", "difference_low", "difference_high"]] = difference
-        table = pd.concat([table, added.assign(seconds=time.perf_counter() - start)], ignore_index=True)
-        seconds = table.drop_duplicates("control")["seconds"]
-        origin = provenance(profile, len(CONTROLS), len(seconds), seconds.sum() / 3600, profile.best.device)
-        save_results("controls", table, origin, folder)
-    return (0 if table.empty else table["control"].nunique()), len(CONTROLS)
+    shared = cache(lambda: _Controls(job))
+
+    def part(name: str) -> Part:
+        def make() -> Made:
+            start, tested = time.perf_counter(), getattr(shared(), name)()
+            question = " ".join(getattr(_Controls, name).__doc__.split())
+            rows = [(name, question, what, *accuracy_interval(each), len(each)) for what, each in tested.items()]
+            table = pd.DataFrame(
+                rows, columns=["control", "question", "tested_on", "accuracy", "low", "high", "images"]
+            )
+            table["seconds"] = time.perf_counter() - start
+            if name == "reference_fidelity":
+                first, second = tested.values()
+                right = [each[["correct"]].to_numpy().T for each in (first, second)]
+                difference = training_difference(first["group"].to_numpy(), *right)
+                table.loc[0, ["difference", "difference_low", "difference_high"]] = difference
+            return Made({"controls": table})
+
+        return Part(name, {"control": name}, ("controls",), make)
+
+    def depends(profile: Profile) -> Any:
+        return profile.dataset, profile.validation_waves, profile.controls
+
+    return Study([part(name) for name in CONTROLS], depends, recipes=RECIPES | {"controls": RECIPE})
 
 
 def _first(images: ImageSet, count: int) -> ImageSet:

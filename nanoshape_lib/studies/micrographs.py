@@ -1,10 +1,7 @@
 """How well the particles of whole micrographs are found and named, at settings that the networks are not told."""
 
-import itertools
 import json
-import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +9,28 @@ import numpy as np
 import pandas as pd
 import tifffile
 from scipy.stats import binomtest
-from tqdm import tqdm
 
 from nanoshape_lib.micrographs.analysis import analyse
+from nanoshape_lib.micrographs.consensus import consensus, sentences
+from nanoshape_lib.micrographs.pixel_size import PixelSize, check
 from nanoshape_lib.micrographs.reading import Micrograph
-from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.paths import file_sha256
+from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation import exit_waves, imaging
-from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.field import MicrographDesign, field_wave, form_micrograph
 from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.studies.results import RESULTS, load_results, save_results
+from nanoshape_lib.studies.ood import auroc
+from nanoshape_lib.studies.robustness import AFTER, classifiers
+from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, Classifier
-from nanoshape_lib.trust.conformal import trust_file
+from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 # Version of the study, raised when micrographs, or what is found in them, change; see `paths.cache_key`.
 RECIPE = 1
-NAME = "micrographs"
-METALS, METALS_NAME, METALS_SEED = ("Au", "Pt", "Pd", "Cu"), "metals", 5000
-"""Of the micrographs in several metals, which one network names."""
+GOLD, FOUR = "micrographs", "metals"
+METALS, METALS_SEED = ("Au", "Pt", "Pd", "Cu"), 5000
+COUNTS = (1, 2, 4, 8)
+KEYS = ["metal", "micrograph"]
+LATTICE = QUANTITIES.index("lattice")
 TILES, PARTICLES, DOSE_E_A2 = 4, 12, 300.0
 BLOCKS = (6, 7)
 """The films of the test set."""
@@ -124,64 +124,33 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
     return pd.DataFrame(rows)
 
 
-def micrograph_study(
-    weights: Mapping[str, Path],
-    count: int = 40,
-    folder: Path = RESULTS,
-    seed: int = 0,
-    metals: Sequence[str] = ("Au",),
-    name: str = NAME,
-) -> pd.DataFrame:
-    """Take micrographs, find and name their particles, and write a table after each; those it already has are kept.
+def micrographs(job: Job) -> Study:
+    """The study of whole simulated micrographs: of gold, named by both networks, and of four metals, named by one.
 
-    Parameters
-    ----------
-    weights
-        Weights files by the names they shall have in the table, their calibrations beside them.
-    count
-        How many micrographs of each metal, of 12 particles each.
-    folder
-        Where the table goes.
-    seed
-        Of the first micrograph.
-    metals
-        Symbols of the metals; in each, the same particles are taken with the same settings.
-    name
-        Of the table.
-
-    Returns
-    -------
-    DataFrame
-        See :func:`name_particles`; with ``metal``, ``micrograph``, ``defocus_A``, ``pixel_size_A``, ``Cs_A`` and
-        ``mtf_c2``.
+    Its tables ``micrographs`` and ``metals`` are as of :func:`name_particles`, with ``metal``, ``micrograph``,
+    ``defocus_A``, ``pixel_size_A``, ``Cs_A`` and ``mtf_c2``. The same particles are taken in each metal, with the same
+    settings.
     """
-    start, result, hours = time.monotonic(), pd.DataFrame(), 0.0
-    origin = {
-        "particles": PARTICLES,
-        "dose_e_A2": DOSE_E_A2,
-        "weights": {name: path.name for name, path in weights.items()},
-        "trust_sha256": {name: file_sha256(trust_file(path)) for name, path in weights.items()},
-        "hardware": hardware(),
-        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-        "recipes": {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "micrographs": RECIPE},
-    }
-    if (folder / f"{name}.json").is_file():
-        earlier, about = load_results(name, folder)
-        if all(about.get(key) == origin[key] for key in ("recipes", "trust_sha256")):
-            result, hours = earlier, about["hours"]
-    have = set(zip(result["metal"], result["micrograph"], strict=True)) if len(result) else set()
-    wanted = [each for each in itertools.product(metals, range(seed, seed + count)) if each not in have]
-    classifiers = {name: Classifier(path) for name, path in weights.items()}
-    for metal, number in tqdm(wanted, desc="micrographs", unit="micrograph"):
-        design = draw_design(number).model_copy(update={"metal": metal})
-        about = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
-        about |= {"pixel_size_A": design.camera.pixel_size_A, "Cs_A": design.microscope.Cs_A}
-        table = name_particles(take(design), classifiers)
-        result = pd.concat([result, table.assign(**about, mtf_c2=design.camera.mtf_c2)], ignore_index=True)
-        done = {"micrographs": len(result.groupby(["metal", "micrograph"]))}
-        spent = {"hours": round(hours + (time.monotonic() - start) / 3600, 3)}
-        save_results(name, result, origin | done | spent, folder)
-    return result
+    profile = job.profile
+    networks, origin = classifiers(job)
+    few = {AFTER: networks[AFTER]}
+
+    def part(table: str, metal: str, number: int) -> Part:
+        def make() -> Made:
+            design = draw_design(number).model_copy(update={"metal": metal, "fidelity": profile.dataset.fidelity})
+            about: dict[str, Any] = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
+            about |= {"pixel_size_A": design.camera.pixel_size_A, "Cs_A": design.microscope.Cs_A}
+            named = name_particles(take(design), networks if table == GOLD else few)
+            return Made({table: named.assign(**about, mtf_c2=design.camera.mtf_c2)})
+
+        return Part(f"{table} {metal} {number}", {"metal": metal, "micrograph": number}, (table,), make)
+
+    seed, numbers = 10_000 * profile.dataset.seed, range(profile.robustness.micrographs)
+    parts = [part(GOLD, "Au", seed + number) for number in numbers]
+    parts += [part(FOUR, metal, seed + METALS_SEED + number) for metal in METALS for number in numbers]
+    origin |= {"particles": PARTICLES, "dose_e_A2": DOSE_E_A2}
+    recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "micrographs": RECIPE}
+    return Study(parts, lambda profile: (profile.dataset.fidelity, profile.dataset.seed), origin, recipes)
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
@@ -210,6 +179,84 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
             row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"false_finds": int((part["label"] < 0).sum())})
     return pd.DataFrame(rows)
+
+
+def found_particles(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of micrographs whose particle was found; others were missed, or are no particle."""
+    return table[table["found"] & (table["label"] >= 0)]
+
+
+def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
+    """What the particles of each micrograph show together.
+
+    Parameters
+    ----------
+    table
+        Of :func:`micrographs`, with one network.
+
+    Returns
+    -------
+    DataFrame
+        ``metal``, ``micrograph``, ``pixel_size_A``; ``lattice_A`` and ``uncertainty_A``, from rings where ``ring`` is
+        true and else from the spectral check; ``surprise``, the greatest of the three of
+        :class:`nanoshape_lib.micrographs.consensus.Consensus`; and whether the report says (``said``) that something is
+        not as usual.
+    """
+    rows = []
+    for (metal, number), part in found_particles(table).groupby(KEYS, sort=False):
+        about = part.iloc[0]
+        pixel_A, ring = float(about["pixel_size_A"]), None
+        if np.isfinite(about["ring_A"]):
+            ring = PixelSize(float(about["ring_A"]), float(about["ring_sd_A"]), {})
+        found = consensus(part, pixel_A, ring)
+        said = sentences(found, pixel_A, "") or (ring is not None and check(ring, pixel_A, ""))
+        lattice_A = GOLD_LATTICE_CONSTANT_A * float(np.exp(found.logarithms[LATTICE]))
+        rows.append(
+            {"metal": metal, "micrograph": number, "pixel_size_A": pixel_A, "lattice_A": lattice_A}
+            | {"uncertainty_A": lattice_A * float(found.uncertainties[LATTICE]), "ring": ring is not None}
+            | {"surprise": float(found.surprises.max()), "said": bool(said)}
+        )
+    return pd.DataFrame(rows)
+
+
+def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int = 0) -> pd.DataFrame:
+    """How well each metal is told from gold by so many particles of a micrograph together, and by the whole of it.
+
+    The score is the greatest surprise. Particles are grouped at random, and each serves once; the rings need the whole
+    field, and serve only there.
+
+    Parameters
+    ----------
+    table
+        Of :func:`micrographs`, with one network and gold among the metals.
+    counts
+        Numbers of particles.
+    seed
+        Of the grouping.
+
+    Returns
+    -------
+    DataFrame
+        ``metal``, ``particles`` (in the order asked for, and 0 for all and the rings), ``auroc`` with its 95 % interval
+        ``low`` to ``high`` over micrographs, and ``micrographs``, those of the metal.
+    """
+    rng = np.random.default_rng(seed)
+    found = found_particles(table).sample(frac=1, random_state=rng)
+    fewest = int(found.groupby(KEYS).size().min())
+    scores: dict[tuple[int, str], list[list[float]]] = {}
+    for (metal, _), part in found.groupby(KEYS, sort=False):
+        for count in counts:
+            groups = [part.iloc[first : first + count] for first in range(0, fewest - count + 1, count)]
+            surprises = [float(consensus(group, 1.0).surprises.max()) for group in groups]
+            scores.setdefault((count, str(metal)), []).append(surprises)
+    for metal, part in each_micrograph(table).groupby("metal", sort=False):
+        scores[0, str(metal)] = part[["surprise"]].to_numpy().tolist()
+    rows = []
+    for (count, metal), others in scores.items():
+        if metal != "Au":
+            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others))
+            rows.append((metal, count, value, low, high, len(others)))
+    return pd.DataFrame(rows, columns=["metal", "particles", "auroc", "low", "high", "micrographs"])
 
 
 def write_examples(folder: Path) -> None:

@@ -1,9 +1,10 @@
 """How far a network can be trusted: its calibration from scratch, and tables of coverage and of OOD scores by kind."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from nanoshape_lib.datasets.design import SPLITS, DatasetDesign, Split, SplitDes
 from nanoshape_lib.datasets.generation import generate
 from nanoshape_lib.datasets.images import Draw, ImageSet, as_designed, as_ranged
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.networks import features
 from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
 from nanoshape_lib.networks.features import Views, look
@@ -26,11 +27,11 @@ from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.structure_factor import share_in_phase
 from nanoshape_lib.paths import cache_folder, cache_key, file_sha256, replacing
-from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.optics import Ranges
 from nanoshape_lib.studies.profiles import Profile
-from nanoshape_lib.studies.results import RESULTS, save_image_set, save_results
+from nanoshape_lib.studies.results import save_images_of
+from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.studies.trainings import IMAGES, WAVES, prepared_store
 from nanoshape_lib.trust import outlier_exposure as outliers
 from nanoshape_lib.trust.classifier import Judgement, judge
@@ -99,7 +100,8 @@ class Fitting:
     """The calibration of one network, each step of which is kept in files, so that it goes on where it stopped.
 
     The network was trained on the splits of the ``store``; it knows images at the design's settings, or at settings
-    drawn from ``ranges``. Several networks may share the folder ``cache``. The spectral check learns on the ``device``.
+    drawn from ``ranges``. Several networks may share the folder ``cache``. After the ``deadline``, a value of
+    ``time.monotonic()`` [s], no further step begins.
     """
 
     weights: Path
@@ -108,11 +110,12 @@ class Fitting:
     sizes: Sizes
     cache: Path
     device: str = "cpu"
+    deadline: float = math.inf
 
     @cached_property
     def network(self) -> nn.Module:
         """The network."""
-        return load_weights(self.weights)[0]
+        return load_weights(self.weights)[0].to(self.device)
 
     @property
     def draw(self) -> Draw:
@@ -135,6 +138,8 @@ class Fitting:
             chunk = range(first, min(first + CHUNK, numbers.stop))
             path = folder / f"{name.replace('/', ' per ')}-{chunk.start}-{chunk.stop}.npz"
             if not path.exists():
+                if time.monotonic() > self.deadline:
+                    raise OutOfTime(f"{path} is not made yet; the same command goes on")
                 with replacing(path) as unfinished:
                     np.savez(unfinished, **make(chunk))  # type: ignore[arg-type]
             with np.load(path) as file:
@@ -279,7 +284,8 @@ def auroc(known: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     area = float(roc_auc_score(truth, np.concatenate([known.ravel(), other.ravel()])))
 
     def variance(scores: np.ndarray, among: np.ndarray) -> float:
-        ranks = sum(np.searchsorted(np.sort(among, axis=None), scores, side) for side in ("left", "right"))
+        ordered = np.sort(among, axis=None)
+        ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
         return (ranks / (2 * among.size)).mean(axis=1).var(ddof=1) / len(scores)
 
     reach = 1.96 * np.sqrt(variance(other, known) + variance(known, other))
@@ -369,36 +375,27 @@ def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Sc
     return pd.DataFrame(rows, columns=[*columns, "groups"])
 
 
-def write_tables(
-    trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], weights: Path, folder: Path, origin: dict
-) -> dict[str, pd.DataFrame]:
-    """Write ``trust_NAME_ood`` and ``trust_NAME_coverage`` of a network, with what stands behind them."""
+def measured(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], name: str) -> Made:
+    """The tables ``trust_NAME_ood`` and ``trust_NAME_coverage`` of a network, with what stands behind them."""
     series, label = max(trust.calibrations), test.about["label"]
     views = {"one_view": test.logits[:, 0], "averaged": test.logits.mean(axis=1)}
-    predicted = {name: predictions_table(test.about, each, trust.temperature) for name, each in views.items()}
-    origin = {
-        "weights": weights.name,
-        "weights_sha256": file_sha256(weights),
+    predicted = {view: predictions_table(test.about, each, trust.temperature) for view, each in views.items()}
+    about = {
         "particles": {"held": len(held.about) // series, "test": len(label) // series},
         "temperature": trust.temperature,
-        **{f"calibration_error_{name}": calibration_error(each) for name, each in predicted.items()},
-        **{f"accuracy_{name}": float(each["correct"].mean()) for name, each in predicted.items()},
-        "recipes": OOD,
-        "hardware": hardware(),
-        "versions": {name: version(name) for name in ("nanoshape_lib", "torch", "numpy")},
-    } | origin
-    whole = {name: seen for name, seen in kinds.items() if ", " not in name}
-    tables = {
-        "ood": ood_table(trust, test, kinds, series),
-        "coverage": coverage_table(trust, held, test, whole, series),
+        **{f"calibration_error_{view}": calibration_error(each) for view, each in predicted.items()},
+        **{f"accuracy_{view}": float(each["correct"].mean()) for view, each in predicted.items()},
     }
-    for name, table in tables.items():
-        save_results(f"trust_{weights.stem}_{name}", table, origin, folder)
-    return tables
+    whole = {kind: seen for kind, seen in kinds.items() if ", " not in kind}
+    tables = {
+        f"trust_{name}_ood": ood_table(trust, test, kinds, series),
+        f"trust_{name}_coverage": coverage_table(trust, held, test, whole, series),
+    }
+    return Made(tables, about=about)
 
 
-def ood_study(fitting: Fitting, folder: Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """Calibrate a network, and write ``NAME.trust.safetensors`` beside it and the tables of :func:`write_tables`.
+def ood_study(fitting: Fitting) -> Made:
+    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure it; see :func:`measured`.
 
     Nothing but the reported numbers is learned from the test set and from the kinds.
     """
@@ -408,28 +405,41 @@ def ood_study(fitting: Fitting, folder: Path = RESULTS) -> dict[str, pd.DataFram
     test = fitting.scored_split(fitting.store, "test", sizes.test)
     labels = held.about["label"].to_numpy(np.int64)
     trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
-    save_trust(trust, fitting.weights)
     kinds: dict[str, Scored] = {}
     for name in KINDS:
         kinds[name] = fitting.scored_kind(name)
         kinds |= by_fringes(name, kinds[name], fitting.kinds_design) if name in METALS else {}
-    return write_tables(trust, held, test, kinds, fitting.weights, folder, {"sizes": sizes._asdict()})
+    made = measured(trust, held, test, kinds, fitting.weights.stem)
+    save_trust(trust, fitting.weights)
+    return made._replace(about={**made.about, "sizes": sizes._asdict()})
 
 
-def ood_studies(profile: Profile, folder: Path, weights: Path) -> tuple[int, int]:
-    """Calibrate the six-block network and the one trained on with ranges, each for settings like those of its training.
+def ood(job: Job) -> Study:
+    """The study of the six-block network and of the one trained on with ranges, each at settings like its training's.
 
     Pixels of the second are up to 1 % longer or shorter than believed: the images it was trained with are not held to
     that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
-    ``reference_images``. The numbers of networks that are finished and expected are returned.
+    ``reference_images``.
     """
-    store, sizes, cache = prepared_store(profile), Sizes.of(profile), cache_folder() / "ood"
     ranged = Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR))
-    for name, ranges in (("cnn6", None), ("cnn6_ranges", ranged)):
-        ood_study(Fitting(weights / f"{name}.safetensors", store, ranges, sizes, cache, profile.best.device), folder)
-    count = min(REFERENCES, store.design.records("train"))
-    images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
-    images = ImageSet(images.images, store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"]))
-    origin = {"profile": profile.name, "settings": "drawn from ranges", "recipes": IMAGES}
-    save_image_set("reference_images", images, origin, folder)
-    return 2, 2
+    sizes, cache = Sizes.of(job.profile), cache_folder() / "ood"
+
+    def part(name: str, ranges: Ranges | None) -> Part:
+        def make() -> Made:
+            store, weights = prepared_store(job.profile), job.weights / f"{name}.safetensors"
+            return ood_study(Fitting(weights, store, ranges, sizes, cache, job.device, job.deadline))
+
+        return Part(name, {"network": name}, (f"trust_{name}_ood", f"trust_{name}_coverage"), make)
+
+    def references() -> Made:
+        store = prepared_store(job.profile)
+        count = min(REFERENCES, store.design.records("train"))
+        images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
+        save_images_of("reference_images", images, job.folder)
+        table = store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"])
+        return Made({"reference_images": table}, about={"settings": "drawn from ranges"})
+
+    parts = [part("cnn6", None), part("cnn6_ranges", ranged)]
+    parts.append(Part("references", {"network": "references"}, ("reference_images",), references))
+    origin = {"weights_sha256": {name: file_sha256(job.weights_file(name)) for name in ("cnn6", "cnn6_ranges")}}
+    return Study(parts, lambda profile: profile.dataset, origin, OOD)

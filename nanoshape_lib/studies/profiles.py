@@ -11,6 +11,7 @@ from nanoshape_lib.networks.models import Architecture
 from nanoshape_lib.networks.training import TrainingConfig
 from nanoshape_lib.paths import PROFILES
 from nanoshape_lib.simulation.devices import check_device
+from nanoshape_lib.simulation.optics import Ranges
 
 
 class Trainings(BaseModel):
@@ -58,6 +59,38 @@ class FreshTraining(BaseModel):
     passes: int = Field(ge=1)
 
 
+class DomainRandomisation(BaseModel):
+    """How a network is trained on with settings of the microscope drawn from ranges; every choice here is ours.
+
+    Of the waves of each split the first so many are used, at most those there are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ranges: Ranges = Ranges()
+    images_per_wave: int = Field(2, ge=1, description="images at random settings that a wave gives to one pass")
+    passes: int = Field(1, ge=1, description="sets of training images, drawn anew; epoch e sees set e modulo this")
+    waves: int = Field(10_000, ge=1)
+    validation_waves: int = Field(1_000, ge=1)
+    training: TrainingConfig = TrainingConfig(epochs=5, learning_rate=1e-3)
+
+
+class RobustnessStudy(BaseModel):
+    """How networks are trained on with ranges, fully and briefly, and how many particles they are asked about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain_randomisation: DomainRandomisation = DomainRandomisation()
+    ablations: DomainRandomisation = DomainRandomisation(
+        waves=1200, validation_waves=200, training=TrainingConfig(epochs=4, learning_rate=1e-3)
+    )
+    original_waves: int = Field(1200, ge=1, description="test waves with images at the design's settings")
+    random_waves: int = Field(960, ge=1, description="test waves with images at settings drawn from the ranges")
+    sweep_waves: int = Field(240, ge=1, description="test waves with images at each value of each setting")
+    specimen_waves: int = Field(240, ge=1, description="particles of each temperature, strain and film")
+    micrographs: int = Field(40, ge=1, description="whole micrographs of each metal")
+
+
 class Profile(BaseModel):
     """One profile: data set, best network, the studies and the grids of the convergence table.
 
@@ -76,6 +109,7 @@ class Profile(BaseModel):
     architectures: ArchitectureStudy
     sampling: SamplingStudy
     controls: ControlStudy
+    robustness: RobustnessStudy = RobustnessStudy()
     convergence_grids: tuple[tuple[float, float], ...]
 
     def with_seed(self, seed: int) -> "Profile":
@@ -131,7 +165,7 @@ def load_design(source: str, seed: int | None = None) -> DatasetDesign:
         If the design makes no sense.
     """
     path = Path(source)
-    if path.suffix not in {".yml", ".yaml"}:
+    if path.suffix.lower() not in {".yml", ".yaml"}:
         return load_profile(source, seed or 0).dataset
     if not path.is_file():
         raise NanoshapeError(f"design is {source!r}, but there is no such file")

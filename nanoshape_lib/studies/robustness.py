@@ -1,23 +1,45 @@
-"""How far a network holds: accuracy at settings of the microscope that it was or was not trained for."""
+"""How far networks hold: at settings of the microscope, and on specimens, that they were or were not trained for."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+import torch
+from scipy.stats import binomtest
 from torch import nn
 
-from nanoshape_lib.datasets.generation import Split
-from nanoshape_lib.datasets.images import ImageSet, load_images, make_images_at, save_images
+from nanoshape_lib.datasets.design import DatasetDesign
+from nanoshape_lib.datasets.generation import Split, make_record
+from nanoshape_lib.datasets.images import (
+    Draw,
+    FreshImages,
+    ImageSet,
+    as_designed,
+    as_ranged,
+    expose,
+    kept_images,
+    make_images_at,
+)
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, predictions_table
-from nanoshape_lib.networks.training import predict
-from nanoshape_lib.paths import cache_key
+from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, fit_temperature, predictions_table
+from nanoshape_lib.networks.models import load_weights, save_weights
+from nanoshape_lib.networks.training import evaluate, fit, predict
+from nanoshape_lib.particles.shapes import Shape
+from nanoshape_lib.particles.specimen import Specimen
+from nanoshape_lib.paths import cache_key, file_sha256
+from nanoshape_lib.simulation.devices import on_all_cores
+from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.optics import Ranges, Setting
-from nanoshape_lib.studies.trainings import IMAGES, evaluate
+from nanoshape_lib.studies.ood import PIXEL_ERROR
+from nanoshape_lib.studies.profiles import DomainRandomisation, Profile
+from nanoshape_lib.studies.runner import Job, Made, Part, Study
+from nanoshape_lib.studies.trainings import IMAGES, RECIPES, image_set, prepared_store
+from nanoshape_lib.trust.classifier import Classifier
+from nanoshape_lib.trust.conformal import trust_file
 
 # Values of each setting at which the networks are asked, everything else being as in the design.
 SWEEPS: dict[str, tuple[float, ...]] = {
@@ -31,47 +53,31 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "mtf_c2": (0.1, 0.2, 0.3, 0.4, 0.6, 0.8),
     "drift_A": (0, 0.5, 1, 1.5, 2),
 }
+SPECIMENS: dict[str, tuple[float, ...]] = {
+    "temperature_K": (0, 150, 300, 600, 900),
+    "strain": (-0.03, -0.02, -0.01, 0, 0.01, 0.02, 0.03),
+    "film_A": (15, 30, 45, 60, 90),
+}
 ORIGINAL, RANDOM = "original", "random"
-COLUMNS = ("network", "setting", "value", "accuracy", "low", "high", "images", "particles")
+BEFORE, AFTER = "cnn6", "cnn6_ranges"
 
 
-class Questions(BaseModel):
-    """How many of the first test waves are asked: at the design's, at random settings, and along each setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    original_waves: int = Field(4800, ge=1)
-    random_waves: int = Field(960, ge=1)
-    sweep_waves: int = Field(320, ge=1)
+def _kept(store: Store, step: str, make: Callable[[], ImageSet], **design: Any) -> ImageSet:
+    """Images that are formed once and kept beside a store."""
+    return kept_images(
+        Path(store.path).parent / f"{step}-{cache_key(step, IMAGES, waves_of=store.design, **design)}", make
+    )
 
 
-def drawn_settings(ranges: Ranges, count: int) -> Callable[[int, np.random.Generator], list[Setting]]:
-    """So many settings for each wave, drawn from ranges."""
-    return lambda index, rng: [ranges.draw(rng) for _ in range(count)]
-
-
-def kept_images(folder: Path, make: Callable[[], ImageSet]) -> ImageSet:
-    """The images in a folder, made at the first call."""
-    if not folder.exists():
-        save_images(make(), folder)
-    return load_images(folder)
-
-
-def folder_beside(store: Store, step: str, recipe: Mapping[str, int], **design: Any) -> Path:
-    """Where the results of a step are kept beside the store; see :func:`nanoshape_lib.paths.cache_key`."""
-    return Path(store.path).parent / f"{step}-{cache_key(step, recipe, waves=store.design, **design)}"
-
-
-def at_most(store: Store, split: Split, waves: int) -> int:
-    """So many waves of a split, or all if there are fewer."""
-    return min(waves, store.design.records(split))
+def _images_at(store: Store, split: Split, waves: int, ranges: Ranges, images: int, **turns: Any) -> ImageSet:
+    """So many images of each of the first waves of a split, at settings drawn from ranges."""
+    count = min(waves, store.design.records(split))
+    return make_images_at(store, split, lambda _, rng: [ranges.draw(rng) for _ in range(images)], count, **turns)
 
 
 def random_images(store: Store, ranges: Ranges, waves: int) -> ImageSet:
-    """Images of the first test waves, two of each, at settings drawn from ranges; formed at the first call."""
-    count = at_most(store, "test", waves)
-    folder = folder_beside(store, "random-images", IMAGES, ranges=ranges, count=count)
-    return kept_images(folder, lambda: make_images_at(store, "test", drawn_settings(ranges, 2), count))
+    """Two images of each of the first test waves, at settings drawn from ranges; formed at the first call."""
+    return _kept(store, "random", lambda: _images_at(store, "test", waves, ranges, 2), ranges=ranges, waves=waves)
 
 
 def sweep_images(store: Store, name: str, waves: int) -> ImageSet:
@@ -79,51 +85,235 @@ def sweep_images(store: Store, name: str, waves: int) -> ImageSet:
 
     All else is as in the design; its defoci take turns from wave to wave.
     """
-    design, count, values = store.design, at_most(store, "test", waves), SWEEPS[name]
+    design, values = store.design, SWEEPS[name]
 
     def settings(index: int, rng: np.random.Generator) -> list[Setting]:
         usual = Setting.nominal(design.microscope, design.camera, design.defoci_A[index % len(design.defoci_A)])
         angles = {"astigmatism_deg": rng.uniform(0, 180), "drift_deg": rng.uniform(0, 180)}
         return [usual.model_copy(update=angles | {name: float(value)}) for value in values]
 
-    folder = folder_beside(store, "sweep-images", IMAGES, setting=name, values=values, count=count)
-    return kept_images(folder, lambda: make_images_at(store, "test", settings, count))
+    count = min(waves, design.records("test"))
+    images = partial(make_images_at, store, "test", settings, count)
+    return _kept(store, "sweep", images, name=name, values=values, waves=count)
 
 
-def accuracy_row(network: str, setting: str, value: float, predictions: pd.DataFrame) -> dict:
-    """One row of the table of :func:`accuracies`."""
+def fine_tune(
+    plan: DomainRandomisation, store: Store, start: Path, deadline: float = math.inf
+) -> tuple[nn.Module, dict, ImageSet]:
+    """Train on from given weights with a plan's ranges, or take up again where an interrupted call stopped.
+
+    The epoch is chosen by validation waves at settings drawn from the same ranges.
+
+    Returns
+    -------
+    model, card, validation
+        Two of :func:`nanoshape_lib.networks.training.fit`, the card with ``ranges``, ``passes`` and the SHA-256 of
+        ``start``; and the validation images.
+
+    Raises
+    ------
+    OutOfTime
+        If the deadline, a value of ``time.monotonic()`` [s], is over before the last epoch.
+    """
+    digest, ranges, images = file_sha256(start), plan.ranges, plan.images_per_wave
+    key = cache_key("domain randomisation", RECIPES, waves_of=store.design, plan=plan)
+    folder = Path(store.path).parent / f"domain-randomisation-{key}"
+    validation = kept_images(
+        folder / "validation", lambda: _images_at(store, "validation", plan.validation_waves, ranges, images)
+    )
+
+    def drawn(number: int) -> ImageSet:
+        return _images_at(store, "train", plan.waves, ranges, images, turned=True, number=number)
+
+    train = FreshImages(folder, plan.passes, drawn)
+    model, card = fit(plan.training, train, validation, folder / f"run-{digest[:12]}", deadline, start)
+    return model, card | {"ranges": ranges.model_dump(), "passes": plan.passes, "start": digest}, validation
+
+
+def _row(network: str, setting: str, value: float, predictions: pd.DataFrame) -> dict:
     accuracy, low, high = accuracy_interval(predictions)
-    values = (network, setting, value, accuracy, low, high, len(predictions), predictions["group"].nunique())
-    return dict(zip(COLUMNS, values, strict=True))
+    row = {"network": network, "setting": setting, "value": value, "accuracy": accuracy, "low": low, "high": high}
+    return row | {"images": len(predictions), "particles": predictions["group"].nunique()}
 
 
 def accuracies(
-    networks: Mapping[str, nn.Module], store: Store, ranges: Ranges, ask: Questions, sweeps: Iterable[str] | None = None
+    networks: Mapping[str, nn.Module], store: Store, profile: Profile, settings: Iterable[str]
 ) -> pd.DataFrame:
-    """Accuracy of networks at random settings, and at the values of some sweeps or of all.
+    """Accuracy of networks at random settings and at the values of sweeps.
 
     Returns
     -------
     DataFrame
-        Columns network, setting (``random`` or a field of :class:`~nanoshape_lib.simulation.optics.Setting`), value,
-        accuracy with its group-bootstrap interval low to high, images and particles.
+        Columns network, setting (``original``: the profile's own test images, ``random``, or a field of
+        :class:`~nanoshape_lib.simulation.optics.Setting`), value, accuracy with its interval low to high, images and
+        particles.
     """
-    drawn = random_images(store, ranges, ask.random_waves)
-    rows = [accuracy_row(name, RANDOM, math.nan, evaluate(network, drawn)) for name, network in networks.items()]
-    for setting in SWEEPS if sweeps is None else sweeps:
-        images = sweep_images(store, setting, ask.sweep_waves)
+    study, rows = profile.robustness, []
+    for setting in settings:
+        if setting == ORIGINAL:
+            images = image_set(profile, store, "test")
+            images = images.take(np.flatnonzero(images.table["group"] < study.original_waves))
+        elif setting == RANDOM:
+            images = random_images(store, study.domain_randomisation.ranges, study.random_waves)
+        else:
+            images = sweep_images(store, setting, study.sweep_waves)
         for name, network in networks.items():
             told = evaluate(network, images)
-            rows += [accuracy_row(name, setting, value, told[told[setting] == value]) for value in SWEEPS[setting]]
+            parts = {v: told[told[setting] == v] for v in SWEEPS[setting]} if setting in SWEEPS else {math.nan: told}
+            rows += [_row(name, setting, value, part) for value, part in parts.items()]
     return pd.DataFrame(rows)
 
 
-def calibration_row(network: str, model: nn.Module, temperature: float, images: ImageSet) -> dict:
-    """Calibration error at random settings before and after temperature scaling."""
-    logits = predict(model, images.images)
-    return {
-        "network": network,
-        "temperature": temperature,
-        "calibration_error": calibration_error(predictions_table(images.table, logits)),
-        "calibration_error_scaled": calibration_error(predictions_table(images.table, logits, temperature)),
-    }
+def _on_device(job: Job, plan: DomainRandomisation) -> DomainRandomisation:
+    """A plan with the device and the seed of the job's profile."""
+    training = plan.training.model_copy(update={"device": job.device, "seed": job.profile.best.seed})
+    return plan.model_copy(update={"training": training})
+
+
+def _origin(plan: DomainRandomisation, start: Path) -> dict:
+    dumped = plan.model_dump(mode="json", exclude={"training": {"device"}})
+    return {"start_sha256": file_sha256(start), "plan": dumped}
+
+
+def _asked(profile: Profile) -> Any:
+    study = profile.robustness
+    return profile.dataset, study.original_waves, study.random_waves, study.sweep_waves
+
+
+def domain_randomisation(job: Job) -> Study:
+    """The study of the six-block network before and after training on with ranges of settings.
+
+    Its tables are ``domain_randomisation_accuracy``, see :func:`accuracies`, one part a setting; and
+    ``domain_randomisation_calibration``: the temperature, which for the new network is fitted on validation images at
+    random settings, and the calibration error of test images at random settings without it and with it. The new
+    weights, ``cnn6_ranges.safetensors``, are written with the latter.
+    """
+    profile, start, table = job.profile, job.weights_file(BEFORE), "domain_randomisation_accuracy"
+    plan = _on_device(job, profile.robustness.domain_randomisation)
+
+    @cache
+    def tuned() -> tuple[Store, dict[str, nn.Module], dict, ImageSet]:
+        store = prepared_store(profile)
+        model, card, validation = fine_tune(plan, store, start, job.deadline)
+        return store, {BEFORE: load_weights(start)[0].to(job.device), AFTER: model}, card, validation
+
+    @cache
+    def asked(setting: str) -> pd.DataFrame:
+        store, networks, *_ = tuned()
+        return accuracies(networks, store, profile, [setting])
+
+    def calibration() -> pd.DataFrame:
+        store, networks, card, validation = tuned()
+        drawn, rows = random_images(store, plan.ranges, profile.robustness.random_waves), []
+        temperature = fit_temperature(predict(networks[AFTER], validation.images), validation.labels.numpy())
+        for name, value in ((BEFORE, load_weights(start)[1]["temperature"]), (AFTER, temperature)):
+            logits = predict(networks[name], drawn.images)
+            errors = [calibration_error(predictions_table(drawn.table, logits, each)) for each in (1.0, value)]
+            rows.append((name, value, *errors))
+        found = [float(asked(each)["accuracy"].iloc[-1]) for each in (RANDOM, ORIGINAL)]
+        made = {"temperature": temperature, "test_accuracy": found[0], "test_accuracy_original": found[1]}
+        about = card | made | {"profile": profile.model_dump(mode="json")}
+        save_weights(networks[AFTER], about, job.weights / f"{AFTER}.safetensors")
+        return pd.DataFrame(rows, columns=["network", "temperature", "calibration_error", "calibration_error_scaled"])
+
+    def part(setting: str) -> Part:
+        own = {"domain_randomisation_calibration": calibration} if setting == RANDOM else {}
+
+        def make() -> Made:
+            tables = {table: asked(setting)} | {name: each() for name, each in own.items()}
+            return Made(tables, tuned()[2]["seconds"] if setting == ORIGINAL else None)
+
+        return Part(setting, {"setting": setting}, (table, *own), make)
+
+    return Study([part(setting) for setting in (ORIGINAL, RANDOM, *SWEEPS)], _asked, _origin(plan, start), RECIPES)
+
+
+def ablations(job: Job) -> Study:
+    """What each range contributes: train on, briefly, with all ranges and with each of them left out in turn.
+
+    A range left out is narrowed to the design's value, that of the defocus to the design's series. The
+    table ``domain_randomisation_ablations`` has the columns of :func:`accuracies`; ``network`` is ``all ranges`` or
+    ``without`` and the name of a range, which is asked at the values of that range's sweep alone.
+    """
+    profile, table, start = job.profile, "domain_randomisation_ablations", job.weights_file(BEFORE)
+    plan, design = _on_device(job, profile.robustness.ablations), profile.dataset
+
+    def usual(name: str) -> tuple[float, float]:
+        if name == "defocus_A":
+            return min(design.defoci_A), max(design.defoci_A)
+        return (getattr(Setting.nominal(design.microscope, design.camera), name),) * 2
+
+    def part(left_out: str | None) -> Part:
+        name = "all ranges" if left_out is None else f"without {left_out}"
+        ranges = plan.ranges if left_out is None else plan.ranges.narrowed(left_out, *usual(left_out))
+
+        def make() -> Made:
+            store = prepared_store(profile)
+            model, card, _ = fine_tune(plan.model_copy(update={"ranges": ranges}), store, start, job.deadline)
+            asked = (RANDOM, *(SWEEPS if left_out is None else [left_out]))
+            return Made({table: accuracies({name: model}, store, profile, asked)}, card["seconds"])
+
+        return Part(name, {"network": name}, (table,), make)
+
+    return Study([part(left_out) for left_out in (None, *plan.ranges.drawn)], _asked, _origin(plan, start), RECIPES)
+
+
+def specimen_images(
+    design: DatasetDesign, specimen: Specimen, draws: Mapping[str, Draw], waves: int, device: str = "cpu"
+) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+    """An image of each of the first test records at settings drawn in each way (N, n, n), and the labels (N,)."""
+
+    def make(index: int) -> tuple[list[torch.Tensor], int]:
+        record, made = make_record(design, "test", index, specimen), []
+        wave = exit_wave(record.scene, design.microscope, design.fidelity, device)
+        for draw in draws.values():
+            rng = np.random.default_rng((design.seed, index))
+            made.append(expose(wave, draw(1, rng), design, rng))
+        return made, record.label
+
+    images, labels = zip(*on_all_cores(make, range(waves), "specimens"), strict=True)
+    return dict(zip(draws, map(torch.cat, zip(*images, strict=True)), strict=True)), np.array(labels)
+
+
+def classifiers(job: Job) -> tuple[dict[str, Classifier], dict]:
+    """Both calibrated networks on the job's device, and the digests of their calibrations."""
+    files = {name: job.weights_file(name) for name in (BEFORE, AFTER)}
+    found = {name: Classifier(file) for name, file in files.items()}
+    for classifier in found.values():
+        for network in classifier.networks:
+            network.to(job.device)
+    return found, {"trust_sha256": {name: file_sha256(trust_file(path)) for name, path in files.items()}}
+
+
+def specimens(job: Job) -> Study:
+    """What networks say of particles of other temperatures and strains, and of particles on other films.
+
+    Particles, orientations, places and settings, which are like those of each network's training, are the same for
+    every specimen; only one quantity differs from the usual at a time. The table ``specimens`` has ``network``,
+    ``quantity``, a field of :class:`~nanoshape_lib.particles.specimen.Specimen`, ``value``, ``particles``,
+    ``accuracy`` of the first choice and the share ``refused``, both with a 95 % Wilson interval.
+    """
+    design, asked = job.profile.dataset, job.profile.robustness.specimen_waves
+    draws = {BEFORE: as_designed(design), AFTER: as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))}
+    networks, origin = classifiers(job)
+
+    def part(quantity: str, value: float) -> Part:
+        def make() -> Made:
+            waves, rows = min(asked, design.records("test")), []
+            images, labels = specimen_images(
+                design, Specimen.model_validate({quantity: value}), draws, waves, job.device
+            )
+            for name, classifier in networks.items():
+                said = classifier.classify(images[name])
+                row = {"network": name, "quantity": quantity, "value": value, "particles": waves}
+                right = said["predicted"] == [Shape(label).title for label in labels]
+                for share, counted in (("accuracy", right), ("refused", ~said["known"])):
+                    ends = binomtest(int(counted.sum()), waves).proportion_ci(method="wilson")
+                    row |= {share: counted.mean(), f"{share}_low": ends.low, f"{share}_high": ends.high}
+                rows.append(row)
+            return Made({"specimens": pd.DataFrame(rows)})
+
+        return Part(f"{quantity} {value:g}", {"quantity": quantity, "value": float(value)}, ("specimens",), make)
+
+    parts = [part(quantity, value) for quantity, values in SPECIMENS.items() for value in values]
+    return Study(parts, lambda profile: (profile.dataset, profile.robustness.specimen_waves), origin, dict(IMAGES))

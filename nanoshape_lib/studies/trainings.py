@@ -1,8 +1,10 @@
-"""The studies behind the figures: data made once, networks trained once, results as tables."""
+"""The studies of architectures (figure S1), of sampling (S2) and of the best network; data and networks made once."""
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,17 +12,33 @@ from torch import nn
 
 from nanoshape_lib.datasets import generation, images
 from nanoshape_lib.datasets.generation import SPLITS, Split, Store, generate
-from nanoshape_lib.datasets.images import FreshImages, ImageSet, load_images, make_images, save_images
+from nanoshape_lib.datasets.images import FreshImages, ImageSet, kept_images, make_images, make_pass
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks import training
-from nanoshape_lib.networks.evaluation import accuracy_interval, by_particle, predictions_table, training_difference
-from nanoshape_lib.networks.models import Architecture
+from nanoshape_lib.networks.evaluation import (
+    BEAM,
+    accuracy_interval,
+    by_particle,
+    by_subset,
+    calibration_error,
+    confusion_counts,
+    fit_temperature,
+    nearest_direction,
+    predictions_table,
+    training_difference,
+)
+from nanoshape_lib.networks.models import Architecture, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, fit, predict
+from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import cache_folder, cache_key, read_manifest, replacing
 from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.studies.profiles import Profile, Trainings
+from nanoshape_lib.studies.results import RESULTS, choose_examples, load_results, save_images_of
+from nanoshape_lib.studies.runner import Job, Made, Part, Study
 
 ImageSets = dict[str, ImageSet]
+Run = tuple[TrainingConfig, np.ndarray]
+"""A training, and the rows of the training images that it learns from."""
 
 # Versions of the steps that a training rests on; see `paths.cache_key`.
 WAVES = {"exit waves": exit_waves.RECIPE, "records": generation.RECIPE}
@@ -30,9 +48,13 @@ RECIPES = IMAGES | {"training": training.RECIPE}
 RUN = ["architecture", "train_images", "train_waves", "seed"]
 # The supplement's ranking: the first of each pair is said to be the better one.
 CLAIMED: tuple[tuple[Architecture, Architecture], ...] = (("cnn5", "cnn4"), ("cnn6", "cnn5"), ("resnet34", "cnn6"))
+BEST: tuple[Architecture, ...] = ("cnn6", "resnet34")
+DECISIONS = (1, 2, 4, 7, 14)
+LOGITS = [f"z{shape.value}" for shape in Shape]
+PARTICLE = ["group", "label", "size_A", *BEAM]
 
 
-def _folder(profile: Profile) -> Path:
+def folder_of(profile: Profile) -> Path:
     """Where a profile's waves are kept: another design, recipe or carbon gives another folder."""
     carbon = [digest for name, digest in read_manifest().items() if name.startswith("carbon/")]
     key = cache_key("waves", WAVES, design=profile.dataset, carbon=carbon)
@@ -41,7 +63,7 @@ def _folder(profile: Profile) -> Path:
 
 def prepared_store(profile: Profile) -> Store:
     """The profile's exit waves, generated at the first call and completed if that was interrupted."""
-    return generate(profile.dataset, _folder(profile) / "waves.zarr", check=False)
+    return generate(profile.dataset, folder_of(profile) / "waves.zarr", check=False)
 
 
 def image_set(profile: Profile, store: Store, split: Split) -> ImageSet:
@@ -49,37 +71,13 @@ def image_set(profile: Profile, store: Store, split: Split) -> ImageSet:
 
     Training images are turned in their plane, each by its own angle; the others are left as they are.
     """
-    folder = _folder(profile) / f"images-{cache_key('images', IMAGES)}"
-    if not (folder / split).exists():
-        save_images(make_images(store, split, turned=split == "train"), folder / split)
-    return load_images(folder / split)
+    folder = folder_of(profile) / f"images-{cache_key('images', IMAGES)}" / split
+    return kept_images(folder, lambda: make_images(store, split, turned=split == "train"))
 
 
 def image_sets(profile: Profile, store: Store) -> ImageSets:
     """The profile's ``train``, ``validation`` and ``test`` images; see :func:`image_set`."""
     return {split: image_set(profile, store, split) for split in SPLITS}
-
-
-def _trained(profile: Profile, kind: str) -> Path:
-    """Where networks are kept: another recipe of images or of training gives another folder."""
-    return _folder(profile) / f"{kind}-{cache_key(kind, RECIPES)}"
-
-
-def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
-    key = cache_key("run", RECIPES, config=config, rows=rows.tolist(), validation_waves=profile.validation_waves)
-    return _trained(profile, "runs") / f"{config.architecture}-{len(rows)}-{config.seed}-{key}"
-
-
-def train_once(profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray) -> tuple[nn.Module, dict]:
-    """Train on these rows of the training images, or load the network that an earlier call trained."""
-    return _fit(profile, config, sets, rows, math.inf)
-
-
-def _fit(
-    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float
-) -> tuple[nn.Module, dict]:
-    train, validation = sets["train"].take(rows), validation_images(profile, sets["validation"])
-    return fit(config, train, validation, _run_folder(profile, config, rows), deadline)
 
 
 def validation_images(profile: Profile, images: ImageSet) -> ImageSet:
@@ -89,11 +87,38 @@ def validation_images(profile: Profile, images: ImageSet) -> ImageSet:
     return images.take(np.arange(profile.validation_waves * len(profile.dataset.defoci_A)))
 
 
+def training_images(profile: Profile, store: Store) -> ImageSet | FreshImages:
+    """What the best network learns from: all training images or, if the profile says so, others in every pass."""
+    fresh = profile.fresh
+    if fresh is None:
+        return image_set(profile, store, "train")
+    folder = folder_of(profile) / f"passes-{cache_key('passes', IMAGES, images_per_wave=fresh.images_per_wave)}"
+    return FreshImages(folder, fresh.passes, lambda number: make_pass(store, number, fresh.images_per_wave))
+
+
+def run_folder(profile: Profile, kind: str, config: TrainingConfig, **design: Any) -> Path:
+    """Where a training is kept: another configuration, recipe or design gives another folder."""
+    key = cache_key(kind, RECIPES, config=config, **design)
+    return folder_of(profile) / kind / f"{config.architecture}-seed{config.seed}-{key}"
+
+
+def train_once(
+    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
+) -> tuple[nn.Module, dict]:
+    """Train on these rows of the training images, or load the network that an earlier call trained."""
+    train, validation = sets["train"].take(rows), validation_images(profile, sets["validation"])
+    return fit(config, train, validation, _run_folder(profile, config, rows), deadline)
+
+
+def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> Path:
+    return run_folder(profile, "runs", config, rows=rows.tolist(), validation_waves=profile.validation_waves)
+
+
 def train_and_test(
     profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
 ) -> tuple[dict, np.ndarray]:
     """The card of a training as by :func:`train_once`, and the logits for the test images, kept with its weights."""
-    model, card = _fit(profile, config, sets, rows, deadline)
+    model, card = train_once(profile, config, sets, rows, deadline)
     path = _run_folder(profile, config, rows) / "test_logits.npy"
     if not path.exists():
         with replacing(path) as partial:
@@ -104,31 +129,10 @@ def train_and_test(
 def best_network(
     profile: Profile, store: Store, architecture: Architecture | None = None, deadline: float = math.inf
 ) -> tuple[nn.Module, dict]:
-    """The profile's best network, or another architecture trained like it.
-
-    It learns from every training image or, where the profile asks for it, from images drawn anew for each pass.
-    """
+    """The profile's best network, or another architecture trained like it, on :func:`training_images`."""
     config = profile.best if architecture is None else profile.best.model_copy(update={"architecture": architecture})
     train, validation = training_images(profile, store), image_set(profile, store, "validation")
-    key = cache_key("best", RECIPES, config=config, fresh=profile.fresh)
-    return fit(config, train, validation, _trained(profile, "best") / f"{config.architecture}-{key}", deadline)
-
-
-def training_images(profile: Profile, store: Store) -> ImageSet | FreshImages:
-    """What the best network learns from."""
-    if profile.fresh is None:
-        return image_set(profile, store, "train")
-    passes = _folder(profile) / f"passes-{cache_key('passes', IMAGES)}"
-    return FreshImages(store, passes, profile.fresh.images_per_wave, profile.fresh.passes)
-
-
-def control_network(
-    profile: Profile, name: str, recipe: int, train: ImageSet, validation: ImageSet, deadline: float = math.inf
-) -> nn.Module:
-    """The network of one control, see :mod:`nanoshape_lib.studies.controls`, trained on these images or loaded."""
-    config = _trainings(profile, profile.controls, profile.best.architecture, len(train))[0]
-    key = cache_key("control", RECIPES | {"controls": recipe}, config=config, controls=profile.controls)
-    return fit(config, train, validation, _trained(profile, "controls") / f"{name}-{key}", deadline)[0]
+    return fit(config, train, validation, run_folder(profile, "best", config, fresh=profile.fresh), deadline)
 
 
 def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarray:
@@ -150,22 +154,27 @@ def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarra
     return (np.arange(waves)[:, None] * series + chosen).ravel()
 
 
-def evaluate(model: nn.Module, images: ImageSet, temperature: float = 1.0) -> pd.DataFrame:
-    """Predictions of a network for a set of images; see :func:`nanoshape_lib.networks.evaluation.predictions_table`."""
-    return predictions_table(images.table, predict(model, images.images), temperature)
+def whole_series(profile: Profile, images: int) -> np.ndarray:
+    """Rows of whole focal series that make up so many images."""
+    series = len(profile.dataset.defoci_A)
+    return choose_rows(profile, images // series, series)
 
 
-Run = tuple[TrainingConfig, np.ndarray]
+def trainings_of(profile: Profile, study: Trainings, name: Architecture, images: int) -> list[TrainingConfig]:
+    """The trainings of one architecture on so many images in a study of the profile, with one seed each."""
+    of_all = {"epochs": study.epochs_of(images), "batch_size": study.batch_size, "device": profile.best.device}
+    seeds = [profile.dataset.seed * 1000 + training for training in range(study.trainings)]
+    return [TrainingConfig(architecture=name, seed=seed, **of_all) for seed in seeds]
 
 
 def architecture_runs(profile: Profile) -> list[Run]:
-    """Trainings of figure S1, configuration and rows of the training images, the smallest sets first."""
+    """Trainings of figure S1, the smallest sets first."""
     study = profile.architectures
     return [
         (config, whole_series(profile, count))
         for count in study.train_images
         for name in study.architectures
-        for config in study_trainings(profile, name, count)
+        for config in trainings_of(profile, study, name, count)
     ]
 
 
@@ -175,35 +184,31 @@ def sampling_runs(profile: Profile) -> list[Run]:
     return [
         (config, choose_rows(profile, study.images // defoci, defoci))
         for defoci in study.defoci_per_wave
-        for config in _trainings(profile, study, profile.best.architecture, study.images)
+        for config in trainings_of(profile, study, profile.best.architecture, study.images)
     ]
 
 
-def architecture_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
-    """Figure S1: every architecture at every training-set size, several trainings each, one row a training.
-
-    The columns are architecture, train_images, train_waves, seed, parameters, epochs, val_accuracy,
-    test_accuracy with its group-bootstrap interval test_low to test_high, test_particle_accuracy, seconds
-    and device. Trainings with the same seed see the same images in the same order.
-    """
-    trained = (train_and_test(profile, config, sets, rows) for config, rows in architecture_runs(profile))
-    return pd.DataFrame([result_row(card, logits, sets["test"].table) for card, logits in trained])
-
-
-def architecture_shares(profile: Profile, sets: ImageSets) -> pd.DataFrame:
-    """Share of each test particle's images that each training of figure S1 gets right.
+def architecture_study(profile: Profile, sets: ImageSets) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Figure S1: every architecture at every training-set size, several trainings each.
 
     Returns
     -------
-    DataFrame
-        One row a particle, one column a training, named by architecture, train_images, train_waves and seed.
+    table
+        One row a training: architecture, train_images, train_waves, seed, parameters, epochs, val_accuracy,
+        test_accuracy with its interval test_low to test_high, test_particle_accuracy, seconds and device. Trainings
+        with the same seed see the same images in the same order.
+    shares
+        Share of each test particle's images that each training gets right: one row a particle, one column a
+        training, named by architecture, train_images, train_waves and seed.
     """
-    test, columns = sets["test"].table, {}
-    for config, rows in architecture_runs(profile):
-        card, logits = train_and_test(profile, config, sets, rows)
-        run = (config.architecture, len(rows), card["train_waves"], config.seed)
-        columns[run] = predictions_table(test, logits).groupby("group")["correct"].mean()
-    return pd.DataFrame(columns).rename_axis(columns=RUN)
+    test, rows, columns = sets["test"].table, [], {}
+    for config, chosen in architecture_runs(profile):
+        card, logits = train_and_test(profile, config, sets, chosen)
+        rows.append(_result_row(card, logits, test))
+        columns[tuple(rows[-1][name] for name in RUN)] = (
+            predictions_table(test, logits).groupby("group")["correct"].mean()
+        )
+    return pd.DataFrame(rows), pd.DataFrame(columns).rename_axis(columns=RUN)
 
 
 def architecture_differences(
@@ -214,7 +219,7 @@ def architecture_differences(
     Parameters
     ----------
     shares
-        Result of :func:`architecture_shares`.
+        Of :func:`architecture_study` or :func:`shipped_shares`.
     pairs
         Architectures to be compared, by trainings with equal seeds.
 
@@ -236,31 +241,7 @@ def architecture_differences(
     return pd.DataFrame(rows, columns=["first", "second", "train_images", "trainings", "difference", "low", "high"])
 
 
-def study_trainings(profile: Profile, name: Architecture, images: int) -> list[TrainingConfig]:
-    """The trainings of one architecture on so many images in figure S1."""
-    return _trainings(profile, profile.architectures, name, images)
-
-
-def _trainings(profile: Profile, study: Trainings, name: Architecture, images: int) -> list[TrainingConfig]:
-    return [
-        TrainingConfig(
-            architecture=name,
-            epochs=study.epochs_of(images),
-            batch_size=study.batch_size,
-            seed=profile.dataset.seed * 1000 + training,
-            device=profile.best.device,
-        )
-        for training in range(study.trainings)
-    ]
-
-
-def whole_series(profile: Profile, images: int) -> np.ndarray:
-    """Rows of whole focal series that make up so many images."""
-    series = len(profile.dataset.defoci_A)
-    return choose_rows(profile, images // series, series)
-
-
-def result_row(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
+def _result_row(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
     """One row of the table of figure S1."""
     accuracy, low, high = accuracy_interval(predictions_table(test, logits))
     return {
@@ -283,18 +264,144 @@ def result_row(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
 def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     """Figure S2: predictions for the test images after training on equal budgets of images, sampled differently.
 
-    Returns
-    -------
-    DataFrame
-        The predictions of all trainings, one below the other, with the columns ``defoci_per_wave``, ``waves``
-        and ``training`` in front.
+    The predictions of all trainings are one below the other, with ``defoci_per_wave``, ``waves`` and ``training``.
     """
     tables = []
     for index, (config, rows) in enumerate(sampling_runs(profile)):
         card, logits = train_and_test(profile, config, sets, rows)
-        predictions = predictions_table(sets["test"].table, logits)
-        predictions.insert(0, "defoci_per_wave", card["train_images"] // card["train_waves"])
-        predictions.insert(1, "waves", card["train_waves"])
-        predictions.insert(2, "training", index % profile.sampling.trainings)
-        tables.append(predictions)
+        about = {"defoci_per_wave": card["train_images"] // card["train_waves"], "waves": card["train_waves"]}
+        about |= {"training": index % profile.sampling.trainings}
+        tables.append(predictions_table(sets["test"].table, logits).assign(**about))
     return pd.concat(tables, ignore_index=True)
+
+
+def architectures(job: Job) -> Study:
+    """The study of figure S1; see :func:`architecture_study`."""
+    return _trainings(job, "architectures", architecture_runs(job.profile))
+
+
+def sampling(job: Job) -> Study:
+    """The study of figure S2."""
+    return _trainings(job, "sampling", sampling_runs(job.profile))
+
+
+def _trainings(job: Job, name: str, runs: list[Run]) -> Study:
+    """A study of one part a training.
+
+    Its tables are ``NAME``, as of :func:`architecture_study`; ``NAME_particles``, how many images of each test
+    particle each training gets right; and ``NAME_confusions``.
+    """
+    profile = job.profile
+
+    @cache
+    def sets() -> ImageSets:
+        return image_sets(profile, prepared_store(profile))
+
+    def part(config: TrainingConfig, rows: np.ndarray) -> Part:
+        waves = len(np.unique(rows // len(profile.dataset.defoci_A)))
+        where = dict(zip(RUN, (config.architecture, len(rows), waves, config.seed), strict=True))
+        column = "-".join(map(str, where.values()))
+
+        def make() -> Made:
+            card, logits = train_and_test(profile, config, sets(), rows, job.deadline)
+            test = sets()["test"].table
+            predictions = predictions_table(test, logits)
+            tables = {
+                name: pd.DataFrame([_result_row(card, logits, test)]),
+                f"{name}_particles": predictions.groupby("group")["correct"].sum().rename(column).reset_index(),
+                f"{name}_confusions": confusion_counts(predictions).assign(**where),
+            }
+            return Made(tables, card["seconds"])
+
+        return Part(column, where, (name, f"{name}_particles", f"{name}_confusions"), make)
+
+    def depends(profile: Profile) -> Any:
+        study: Trainings = getattr(profile, name)
+        return profile.dataset, profile.validation_waves, study.epochs, study.steps, study.batch_size
+
+    return Study([part(*run) for run in runs], depends, recipes=RECIPES, wide=f"{name}_particles")
+
+
+def best(job: Job) -> Study:
+    """The study of the best networks: train, open the test set, and write results, examples and weights.
+
+    The tables are ``best``: accuracy with its interval for decisions from the mean logits of 1, 2, ... images of one
+    particle, and the calibration error of single images before and after temperature scaling, which is fitted on the
+    validation set; ``best_particles``, what is known of each particle of the test set, and the angle ``nearest_deg``
+    to the nearest training direction; ``best_ARCHITECTURE``, one row a test image with its logits ``z0`` to ``z4``;
+    and ``best_ARCHITECTURE_examples``, see :func:`nanoshape_lib.studies.results.choose_examples`.
+    """
+    profile = job.profile
+
+    def part(architecture: Architecture) -> Part:
+        own, examples = f"best_{architecture}", f"best_{architecture}_examples"
+
+        def make() -> Made:
+            store = prepared_store(profile)
+            model, card = best_network(profile, store, architecture, job.deadline)
+            validation, test = (image_set(profile, store, split) for split in ("validation", "test"))
+            temperature = fit_temperature(predict(model, validation.images), validation.labels.numpy())
+            logits = predict(model, test.images)
+            decisions = _decisions(test.table, logits, temperature).assign(architecture=architecture)
+            columns = dict(zip(LOGITS, logits.T.round(3), strict=True))
+            particles = test.table.drop_duplicates("group")[PARTICLE]
+            particles = particles.assign(nearest_deg=nearest_direction(particles, store.table("train")))
+            chosen = choose_examples(predictions_table(test.table, logits))
+            save_images_of(examples, test.take(chosen["row"].to_numpy()), job.folder)
+            made = {"temperature": temperature, "test_accuracy": decisions["accuracy"][0]}
+            made |= {"profile": profile.model_dump(mode="json")}
+            save_weights(model, card | made, job.weights / f"{architecture}.safetensors")
+            outputs = test.table[["group", "defocus_A", "contrast"]].assign(**columns)
+            tables = {"best": decisions, "best_particles": particles, own: outputs, examples: chosen}
+            return Made(tables, card["seconds"])
+
+        return Part(architecture, {"architecture": architecture}, ("best", "best_particles", own, examples), make)
+
+    def depends(profile: Profile) -> Any:
+        return profile.dataset, profile.best.model_copy(update={"device": "cpu"}), profile.fresh
+
+    return Study([part(name) for name in BEST], depends, recipes=RECIPES)
+
+
+def _decisions(test: pd.DataFrame, logits: np.ndarray, temperature: float) -> pd.DataFrame:
+    """Accuracy and its interval for decisions from 1, 2, ... images, and the calibration error of single ones."""
+    series = test.groupby("group").size().min()
+    rows = [(images, *accuracy_interval(by_subset(test, logits, images))) for images in DECISIONS if images <= series]
+    return pd.DataFrame(rows, columns=["images", "accuracy", "low", "high"]).assign(
+        temperature=temperature,
+        calibration_error=calibration_error(predictions_table(test, logits)),
+        calibration_error_scaled=calibration_error(predictions_table(test, logits, temperature)),
+    )
+
+
+def shipped_predictions(architecture: Architecture, temperature: float = 1.0, folder: Path = RESULTS) -> pd.DataFrame:
+    """What a shipped network says of every image of its test set, with what is known of each particle.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`nanoshape_lib.networks.evaluation.predictions_table`, with the logits ``z0`` to ``z4``.
+
+    Raises
+    ------
+    NanoshapeError
+        If no results of this network are in the folder.
+    """
+    outputs, particles = (load_results(f"best_{name}", folder)[0] for name in (architecture, "particles"))
+    table = outputs.merge(particles, on="group", validate="many_to_one")
+    return predictions_table(table, table[LOGITS].to_numpy(), temperature)
+
+
+def shipped_shares(study: str, folder: Path = RESULTS) -> pd.DataFrame:
+    """Shares, as of :func:`architecture_study`, of the shipped trainings of ``architectures`` or ``sampling``.
+
+    Raises
+    ------
+    NanoshapeError
+        If no results of this study are in the folder.
+    """
+    particles, origin = load_results(f"{study}_particles", folder)
+    counts = particles.set_index("group")
+    runs = [(name, *map(int, numbers)) for name, *numbers in (str(column).split("-") for column in counts)]
+    counts.columns = pd.MultiIndex.from_tuples(runs, names=RUN)
+    return counts / len(origin["profile"]["dataset"]["defoci_A"])

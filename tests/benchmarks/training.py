@@ -23,7 +23,7 @@ from nanoshape_lib.networks import training
 from nanoshape_lib.networks.models import ARCHITECTURES, build_model, low_precision
 from nanoshape_lib.networks.training import TrainingConfig
 from nanoshape_lib.studies.profiles import load_profile
-from nanoshape_lib.studies.results import RESULTS, provenance, save_results
+from nanoshape_lib.studies.results import RESULTS, provenance, save_tables
 
 BATCH = 64
 BATCHES = {"cnn4": 30, "cnn5": 30, "cnn6": 30, "resnet34": 6}
@@ -88,8 +88,8 @@ def main() -> None:
             "{}: bare {:.0f}, tuned {:.0f} ({:.2f} times), epoch {:.0f} images/s, {:.0%} of the loop".format(*rows[-1])
         )
     columns = ["architecture", "plain_loop", "tuned_loop", "tuned_over_plain", "epoch", "epoch_over_loop"]
-    origin = provenance(load_profile("paper"), len(rows), len(rows), 0.0, arguments.device)
-    save_results("training_speed", pd.DataFrame(rows, columns=columns), origin, arguments.output)
+    origin = provenance(load_profile("paper"), arguments.device)
+    save_tables({"training_speed": (pd.DataFrame(rows, columns=columns), origin)}, arguments.output)
 
 
 if __name__ == "__main__":

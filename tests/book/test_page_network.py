@@ -20,11 +20,11 @@ from torch import nn
 from nanoshape_lib.book import javascript
 from nanoshape_lib.book.onnx_network import export_network
 from nanoshape_lib.book.page import RUNTIME, WEIGHTS, write_network
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import PlainCNN, build_model, load_weights, save_weights
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.studies.results import load_examples
 
 TOLERANCE = 1e-3
 

@@ -14,13 +14,13 @@ from scipy.special import softmax
 from nanoshape_lib.book import javascript
 from nanoshape_lib.book.page import COARSE_WAVES, WEIGHTS
 from nanoshape_lib.book.stored_waves import stored_waves, unpack
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.orientation import sector_corners
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.optics import Camera, Microscope
-from nanoshape_lib.studies.results import load_examples
 
 AXE = javascript.MODULES / "axe-core" / "axe.min.js"
 MISSING, DAMAGED = "The file {}.js is missing beside this page.", "The file {}.js beside this page is damaged."

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.figures.html import RESULT_TWINS, result_twin
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies.results import load_results
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from nanoshape_lib.datasets import generation
 from nanoshape_lib.micrographs import template_matching
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.simulation.optics import Ranges
-from nanoshape_lib.studies import ood, robustness, trainings, transfer
+from nanoshape_lib.studies import ood, robustness, trainings
 from nanoshape_lib.studies.profiles import load_profile
 
 if "raised" in sys.argv:
@@ -39,14 +39,13 @@ def stop(*args, **options):
 
 
 profile, unchecked = load_profile("paper"), contextlib.suppress(Exception)
-trainings._folder(profile)
+trainings.folder_of(profile)
 for module in (trainings, ood):
-    module.generate = module.fit = module.make_images = stop
+    module.generate = module.fit = module.kept_images = stop
 trainings._run_folder(profile, profile.best, np.arange(5))
 with unchecked:
     trainings.image_set(profile, None, "test")
-with unchecked:
-    trainings.control_network(profile, "unchanged", 1, range(9), None)
+trainings.run_folder(profile, "controls", profile.best, control="unchanged")
 trainings.image_set = lambda *args: None
 with unchecked:
     trainings.best_network(profile, None)
@@ -56,13 +55,14 @@ class Waves:
     path, design = "waves.zarr", profile.dataset
 
 
-fitting = ood.Fitting(transfer.START, Waves, None, ood.Sizes(), paths.cache_folder())
+start = paths.DATA / "weights/cnn6.safetensors"
+fitting = ood.Fitting(start, Waves, None, ood.Sizes(), paths.cache_folder())
 ood.outliers.make_waves = stop
-robustness.make_images_at = robustness.kept_images = transfer.kept_images = stop
+robustness.kept_images = stop
 for use in (
     lambda: robustness.random_images(Waves, Ranges(), 10),
     lambda: robustness.sweep_images(Waves, "dose_e_A2", 10),
-    lambda: transfer.fine_tune(transfer.TransferPlan(), Waves),
+    lambda: robustness.fine_tune(profile.robustness.domain_randomisation, Waves, start),
     lambda: fitting.waves("decoy", range(1)),
     lambda: fitting.heads,
 ):
@@ -77,8 +77,8 @@ for step, key in keys:
     print(step, key)
 """
 STEPS = {
-    "waves", "images", "passes", "runs", "run", "best", "control", "controls", "random-images", "sweep-images",
-    "transfer", "ood waves", "ood", "templates", "stored waves",
+    "waves", "images", "passes", "runs", "best", "controls", "random", "sweep",
+    "domain randomisation", "ood waves", "ood", "templates", "stored waves",
 }  # fmt: skip
 
 

@@ -10,8 +10,7 @@ from nanoshape_lib.micrographs.consensus import SURE, SYSTEMATIC, consensus, sen
 from nanoshape_lib.micrographs.pixel_size import NoLattice, PixelSize, estimate_pixel_size
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, available_sizes, build
 from nanoshape_lib.simulation.field import _scenes, place
-from nanoshape_lib.studies.metals import each_micrograph, told_by_count
-from nanoshape_lib.studies.micrographs import draw_design, take
+from nanoshape_lib.studies.micrographs import draw_design, each_micrograph, take, told_by_count
 from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.trust.classifier import DEVIATIONS, SHOWN, USUAL, Classifier
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.micrographs.analysis import NEAREST, REFERENCE, WEIGHTS, Analysis, Explainer
 from nanoshape_lib.micrographs.reading import Micrograph
 from nanoshape_lib.micrographs.report import write_report
 from nanoshape_lib.micrographs.template_matching import Match
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.studies.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 
 ROWS = [0, 7, 13]

@@ -7,14 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.datasets.images import ImageSet, load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.explanation import Neighbours, grad_cam, last_convolution
 from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import PlainCNN, load_weights, resnet34
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.studies.results import load_examples
 
 
 @pytest.fixture(scope="module")

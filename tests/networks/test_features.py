@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.networks.features import look, symmetries
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.studies.results import load_examples
 
 
 def test_features_are_the_mean_of_the_network_under_each_symmetry():

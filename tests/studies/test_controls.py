@@ -1,16 +1,14 @@
 """The controls, on the smoke profile and on images whose answer is known."""
 
-import math
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from nanoshape_lib.datasets.images import ImageSet
+from nanoshape_lib.errors import OutOfTime
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.studies import controls
+from nanoshape_lib.studies import controls, runner
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import load_results
 
@@ -26,21 +24,32 @@ def profile(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(profile):
-    return controls._Controls(profile, math.inf)
+    return controls._Controls(runner.Job(profile, None, None))
 
 
+@pytest.mark.slow
 def test_the_study_stops_in_time_and_goes_on_with_what_is_missing(profile, tmp_path, monkeypatch):
-    monkeypatch.setattr(controls, "CONTROLS", ("radial_spectrum", "split_by_image", "reference_fidelity"))
-    assert controls.controls_study(profile, time.monotonic() - 1, tmp_path) == (1, 3)
+    names = ("radial_spectrum", "split_by_image", "reference_fidelity")
+    monkeypatch.setattr(controls, "CONTROLS", names)
+    real = controls._Controls.split_by_image
+    with monkeypatch.context() as patch:
+
+        def stopped(self):
+            raise OutOfTime("in the first epoch")
+
+        patch.setattr(controls._Controls, "split_by_image", stopped)
+        stopped.__doc__ = real.__doc__
+        job = runner.Job(profile, tmp_path, tmp_path)
+        assert runner.run(runner.study("controls", job), job) == list(names[1:])
     first, _ = load_results("controls", tmp_path)
     assert list(first["control"]) == ["radial_spectrum"]
-    assert controls.controls_study(profile, math.inf, tmp_path) == (3, 3)
+    assert runner.run(runner.study("controls", job), job) == []
     table, origin = load_results("controls", tmp_path)
     assert list(table["control"]) == ["radial_spectrum", *["split_by_image"] * 2, *["reference_fidelity"] * 2]
     assert table["low"].le(table["accuracy"]).all() and table["accuracy"].le(table["high"]).all()
     fine, usual = table["accuracy"].iloc[-2:]
     assert table["difference"].iloc[-2] == pytest.approx(fine - usual, abs=1e-6)
-    assert origin["trainings"] == {"expected": 3, "finished": 3}
+    assert origin["parts"] == {"expected": 3, "finished": 3}
 
 
 def test_shuffled_labels_belong_to_particles_and_keep_their_numbers(shared, monkeypatch):

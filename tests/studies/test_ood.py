@@ -7,14 +7,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from nanoshape_lib.datasets.design import SplitDesign
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.datasets.images import load_examples
+from nanoshape_lib.errors import NanoshapeError, OutOfTime
 from nanoshape_lib.networks.models import PlainCNN, save_weights
 from nanoshape_lib.simulation.film import BLOCKS
-from nanoshape_lib.studies import ood
+from nanoshape_lib.studies import ood, runner
 from nanoshape_lib.studies.ood import Fitting, Sizes, auroc, calibration_store, ood_study
 from nanoshape_lib.studies.profiles import load_profile
-from nanoshape_lib.studies.registry import STUDIES
-from nanoshape_lib.studies.results import load_examples, load_results
 from nanoshape_lib.trust import outlier_exposure
 from nanoshape_lib.trust.classifier import Classifier
 
@@ -52,25 +51,35 @@ def test_a_study_of_a_tiny_store_makes_its_file_and_tables_and_goes_on_from_its_
     monkeypatch.setattr(ood, "KINDS", {name: outlier_exposure.KINDS[name] for name in ("known", "platinum")})
     sizes = Sizes(held=5, test=5, kinds=3, decoys=8, strained=6, matter=5, series=2, epochs=2)
     fitting = Fitting(weights, tiny_store, None, sizes, tmp_path / "cache")
-    tables = ood_study(fitting, tmp_path)
+    made = ood_study(fitting)
+    tables = {name.removeprefix("trust_net_"): table for name, table in made.tables.items()}
     assert tables["ood"]["auroc"].between(0, 1).all()
     assert set(tables["ood"]["kind"]) - {"platinum, fringes"} == {"known", "platinum", "platinum, none"}
     coverage = tables["coverage"]
     assert set(coverage["images"]) == {1, 2} and set(coverage["shift"]) >= {"none", "none, film 2", "known"}
-    table, origin = load_results("trust_net_ood", tmp_path)
-    assert len(table) == len(tables["ood"]) and origin["particles"] == {"held": 5, "test": 5}
+    assert made.about["particles"] == {"held": 5, "test": 5}
     assert Classifier(weights).classify(torch.randn(1, 128, 128))["known"].isin([True, False]).all()
     monkeypatch.setattr(ood, "look", None)
     monkeypatch.setattr(outlier_exposure, "exit_wave", None)
-    again = ood_study(Fitting(weights, tiny_store, None, sizes, tmp_path / "cache"), tmp_path)
-    pd.testing.assert_frame_equal(again["ood"], tables["ood"])
+    again = ood_study(Fitting(weights, tiny_store, None, sizes, tmp_path / "cache", deadline=-1.0))
+    pd.testing.assert_frame_equal(again.tables["trust_net_ood"], tables["ood"])
+    with pytest.raises(OutOfTime, match="is not made yet; the same command goes on"):
+        ood_study(Fitting(weights, tiny_store, None, sizes, tmp_path / "other", deadline=-1.0))
 
 
 def test_both_networks_are_calibrated_each_for_its_own_settings(tiny_store, tmp_path, monkeypatch):
     asked = {}
-    monkeypatch.setattr(ood, "ood_study", lambda fitting, folder: asked.update({fitting.weights.stem: fitting}))
+
+    def note(fitting):
+        name = fitting.weights.stem
+        asked[name] = fitting
+        table = pd.DataFrame({"auroc": [0.9]})
+        return runner.Made({f"trust_{name}_ood": table, f"trust_{name}_coverage": table})
+
+    monkeypatch.setattr(ood, "ood_study", note)
     monkeypatch.setattr(ood, "prepared_store", lambda profile: tiny_store)
-    assert STUDIES["ood"](load_profile("smoke"), np.inf, tmp_path, tmp_path) == (2, 2)
+    job = runner.Job(load_profile("smoke"), tmp_path, tmp_path)
+    assert runner.run(runner.study("ood", job), job) == []
     assert asked["cnn6"].ranges is None and asked["cnn6"].sizes.decoys < 100
     settings = asked["cnn6_ranges"].draw(200, np.random.default_rng(0))
     errors = [setting.pixel_error for setting in settings]

@@ -7,7 +7,7 @@ from nanoshape_lib.datasets.design import SPLITS
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import ARCHITECTURES
 from nanoshape_lib.studies.profiles import PROFILES, load_design, load_profile
-from nanoshape_lib.studies.trainings import choose_rows, study_trainings, whole_series
+from nanoshape_lib.studies.trainings import choose_rows, trainings_of, whole_series
 
 NAMES = sorted(path.stem for path in PROFILES.glob("*.yml"))
 each_profile = pytest.mark.parametrize("name", NAMES)
@@ -68,11 +68,12 @@ def test_the_seed_reaches_the_data_and_every_training():
     profiles = [load_profile("quick", seed) for seed in (0, 7)]
     assert [profile.dataset.seed for profile in profiles] == [0, 7]
     seeds = [
-        {profile.best.seed} | {config.seed for name in ARCHITECTURES for config in study_trainings(profile, name, 64)}
+        {profile.best.seed}
+        | {each.seed for name in ARCHITECTURES for each in trainings_of(profile, profile.architectures, name, 64)}
         for profile in profiles
     ]
     assert not seeds[0] & seeds[1]
-    assert len(study_trainings(profiles[0], "cnn6", 64)) == profiles[0].architectures.trainings
+    assert len(trainings_of(profiles[0], profiles[0].architectures, "cnn6", 64)) == profiles[0].architectures.trainings
 
 
 @each_profile

@@ -14,26 +14,27 @@ from typer.testing import CliRunner
 from nanoshape_lib.cli import app
 from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.generation import generate
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.networks.evaluation import by_particle
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.studies import campaign
-from nanoshape_lib.studies.results import load_examples, load_results
+from nanoshape_lib.studies import trainings
+from nanoshape_lib.studies.results import load_results
 
 WEIGHTS = DATA / "weights/cnn6.safetensors"
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return campaign.shipped_predictions("cnn6")
+    return trainings.shipped_predictions("cnn6")
 
 
 def test_the_table_of_accuracies_is_that_of_the_outputs_of_every_image(shipped):
     table, origin = load_results("best")
     by_images = table[table["architecture"] == "cnn6"].set_index("images")["accuracy"]
     assert by_images[1] == pytest.approx(shipped["correct"].mean(), abs=1e-4)
-    whole = by_particle(shipped, shipped[campaign.LOGITS].to_numpy())["correct"]
+    whole = by_particle(shipped, shipped[trainings.LOGITS].to_numpy())["correct"]
     assert by_images[len(shipped) // len(whole)] == pytest.approx(whole.mean(), abs=1e-3)
     assert load_weights(WEIGHTS)[1]["test_accuracy"] == pytest.approx(by_images[1], abs=1e-5)
     design = DatasetDesign.model_validate(origin["profile"]["dataset"])
@@ -44,7 +45,7 @@ def test_the_shipped_weights_say_of_the_shipped_images_what_the_shipped_table_sa
     examples = load_examples("best_cnn6_examples")
     rows = shipped.iloc[examples.table["row"]]
     logits = predict(load_weights(WEIGHTS)[0], examples.images)
-    assert np.abs(logits - rows[campaign.LOGITS].to_numpy()).max() < 0.5, "processors may or may not have bfloat16"
+    assert np.abs(logits - rows[trainings.LOGITS].to_numpy()).max() < 0.5, "processors may or may not have bfloat16"
     assert (logits.argmax(axis=1) == rows["predicted"].to_numpy()).mean() > 0.9
     assert (examples.table["predicted"].to_numpy() == rows["predicted"].to_numpy()).all()
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.features import look
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.paths import DATA
-from nanoshape_lib.studies.results import load_examples
 from nanoshape_lib.trust.classifier import CLASSES, Classifier
 from nanoshape_lib.trust.conformal import load_trust
 

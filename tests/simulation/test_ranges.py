@@ -1,26 +1,17 @@
-"""Ranges of imaging settings: the optics against analytic results, and a training that goes on where it stopped."""
+"""Ranges of imaging settings: the optics against analytic results."""
 
 import math
-import time
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.images import make_images_at
-from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.figures.transfer import range_contributions, transfer_curves
-from nanoshape_lib.networks.models import build_model, load_weights, save_weights
-from nanoshape_lib.networks.training import TrainingConfig, predict
+from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_series, form_images
 from nanoshape_lib.simulation.optics import LIMITS, Camera, Microscope, Ranges, Setting, phase_transfer
-from nanoshape_lib.studies import robustness, transfer
-from nanoshape_lib.studies.profiles import load_profile
-from nanoshape_lib.studies.results import load_results
-from nanoshape_lib.studies.trainings import RECIPES
 
 QUIET = Camera(dose_e_A2=None)
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
@@ -190,7 +181,10 @@ def test_noise_follows_dose_and_pixel_area():
 
 
 def test_images_depend_on_seed_split_number_and_wave_alone(tiny_store):
-    draw = robustness.drawn_settings(Ranges(), 2)
+
+    def draw(index, rng):
+        return [Ranges().draw(rng) for _ in range(2)]
+
     four = make_images_at(tiny_store, "train", draw, 4, turned=True)
     two = make_images_at(tiny_store, "train", draw, 2, turned=True)
     assert torch.equal(four.images[:4], two.images) and len(four) == 8
@@ -200,111 +194,3 @@ def test_images_depend_on_seed_split_number_and_wave_alone(tiny_store):
     assert float(four.images.float().mean(dim=(1, 2)).abs().max()) < 1e-3
     with pytest.raises(NanoshapeError, match="waves is 16, but must be between 1 and 15, the train waves there are"):
         make_images_at(tiny_store, "train", draw, 16)
-
-
-PLAN = transfer.TransferPlan(passes=2, training=TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3))
-ASK = robustness.Questions(random_waves=5, sweep_waves=5)
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Weights to start from."""
-    torch.manual_seed(3)
-    path = tmp_path / "start.safetensors"
-    save_weights(build_model("cnn6"), {"architecture": "cnn6", "temperature": 1.5}, path)
-    return path
-
-
-def test_a_training_with_ranges_begins_with_the_given_weights_and_resumes(copied, start, tmp_path):
-    store = robustness.Store(copied)
-    idle = PLAN.model_copy(update={"training": TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-12)})
-    same, _ = transfer.fine_tune(idle, store, start)
-    weights = load_weights(start)[0].state_dict()
-    assert all(
-        torch.allclose(same.state_dict()[name], weights[name], atol=1e-6)
-        for name in weights
-        if "running" not in name and "num" not in name
-    )
-
-    whole, card = transfer.fine_tune(PLAN, store, start)
-    run = next(robustness.folder_beside(store, "transfer", RECIPES, plan=PLAN).glob("run-*"))
-    run.rename(tmp_path / "undisturbed")
-    saved = torch.save
-
-    def interrupted(state, path):
-        saved(state, path)
-        if state["progress"][0] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            transfer.fine_tune(PLAN, store, start)
-    with pytest.raises(OutOfTime, match="has 1 of 3 epochs"):
-        transfer.fine_tune(PLAN, store, start, deadline=time.monotonic() - 1)
-    again, its_card = transfer.fine_tune(PLAN, store, start)
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
-    assert [row["train_loss"] for row in card["history"]] == [row["train_loss"] for row in its_card["history"]]
-    assert card["ranges"] == Ranges().model_dump() and card["train_images"] == 30
-
-
-def test_the_study_writes_tables_weights_and_figures(copied, start, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "START", start)
-    store = robustness.Store(copied)
-    profile = load_profile("smoke").model_copy(
-        update={"dataset": DatasetDesign.model_validate(store.design.model_dump())}
-    )
-    monkeypatch.setattr(transfer, "prepared_store", lambda profile: store)
-    monkeypatch.setattr(
-        transfer, "image_set", lambda profile, store, split: robustness.random_images(store, Ranges(), 5)
-    )
-    monkeypatch.setattr(robustness, "SWEEPS", {"dose_e_A2": (100.0, 1000.0), "defocus_A": (-300.0, 0.0, 300.0)})
-    folder = tmp_path / "results"
-    assert transfer.transfer_study(profile, time.monotonic() - 1, folder, folder / "weights", PLAN, ASK) == (0, 1)
-    assert not folder.exists()
-    assert transfer.transfer_study(profile, math.inf, folder, folder / "weights", PLAN, ASK) == (1, 1)
-
-    table, origin = load_results("transfer_accuracy", folder)
-    assert list(table.columns) == list(robustness.COLUMNS) and table["network"].unique().tolist() == [
-        "cnn6",
-        "cnn6_ranges",
-    ]
-    counts = table.groupby("setting")["images"].agg(["size", "sum"])
-    assert counts["size"].to_dict() == {"original": 2, "random": 2, "dose_e_A2": 4, "defocus_A": 6}
-    assert counts["sum"].to_dict() == {"original": 20, "random": 20, "dose_e_A2": 20, "defocus_A": 30}
-    model, card = load_weights(folder / "weights/cnn6_ranges.safetensors")
-    drawn = robustness.random_images(store, Ranges(), 5)
-    right = (predict(model, drawn.images).argmax(axis=1) == drawn.labels.numpy()).mean()
-    assert card["test_accuracy"] == pytest.approx(right) and card["temperature"] > 0
-    found = table[(table["network"] == "cnn6_ranges") & (table["setting"] == "random")]["accuracy"].item()
-    assert found == pytest.approx(right) and origin["plan"]["passes"] == 2
-
-    calibration, _ = load_results("transfer_calibration", folder)
-    assert calibration["temperature"].tolist() == pytest.approx([1.5, card["temperature"]], rel=1e-4)
-    figure = transfer_curves(table, card["ranges"], "test")
-    assert sum(ax.lines != [] and bool(ax.get_xlabel()) for ax in figure.axes) == 2
-
-
-def test_ablations_leave_each_range_out_in_turn(copied, start, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "START", start)
-    store = robustness.Store(copied)
-    profile = load_profile("smoke")
-    monkeypatch.setattr(transfer, "prepared_store", lambda profile: store)
-    asked: list[Ranges] = []
-
-    def tuned(plan, *args, **kwargs):
-        asked.append(plan.ranges)
-        return load_weights(start)[0], {"seconds": 1.0}
-
-    monkeypatch.setattr(transfer, "fine_tune", tuned)
-    short = {name: getattr(Ranges(), name)[:1] for name in robustness.SWEEPS}
-    monkeypatch.setattr(robustness, "SWEEPS", short)
-    assert transfer.ablation_study(profile, math.inf, tmp_path, PLAN, ASK) == (10, 10)
-    drawn = Ranges().drawn
-    for ranges, name in zip(asked[1:], drawn, strict=True):
-        changed = [each for each in LIMITS if getattr(ranges, each) != getattr(Ranges(), each)]
-        assert changed == [name]
-    assert asked[1].defocus_A == (-70, 90) and asked[2].Cs_A == (-150e3, -150e3)
-    table, _ = load_results("transfer_ablations", tmp_path)
-    assert table.groupby("network").size().to_dict() == {"all ranges": 10} | {f"without {name}": 2 for name in drawn}
-    assert len(range_contributions(table, Ranges().model_dump(), "test").axes) == 2
