@@ -1,6 +1,8 @@
 """The library from a shell: ``nanoshape --help``."""
 
+import contextlib
 import math
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +21,12 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{name} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"{name} is {first['input']!r}, but there is no such field"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    return f"{name} is {first['input']!r}: {first['msg']}"
+    rule = first["msg"].partition(",")[0].replace("Input should", "must").replace("a valid integer", "a whole number")
+    return f"{name} is {first['input']!r}, but {rule}"
 
 
 class _OneSentence(TyperGroup):
@@ -257,11 +262,14 @@ def predict(
 
     chosen = weights or [WEIGHTS]
     classifier = Classifier(chosen, coverage)
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise NanoshapeError(f"out is {out}, but nothing can be written into that folder")
     explainer = Explainer(classifier, match)
     analyses, refused = analyse_all(files, classifier, pixel_size, whole_field, explainer)
-    for analysis in analyses:
-        for note in analysis.micrograph.notes:
-            typer.echo(f"Note: {note}.", err=True)
+    noted = [note for analysis in analyses for note in analysis.micrograph.notes]
+    for note in noted + [note for error in refused for note in getattr(error, "__notes__", ())]:
+        typer.echo(f"Note: {note}.", err=True)
     from nanoshape_lib.micrographs.report import summary, write_report
 
     about = (
@@ -284,11 +292,14 @@ def manifest() -> None:
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:
-    """Split ``name=value``; the value is read as YAML, so numbers and true/false keep their type."""
+    """Split ``name=value``; the value is read as YAML, so numbers (1e2, too) and true/false keep their type."""
     name, equals, value = text.partition("=")
     if not equals:
         raise NanoshapeError(f"parameter is {text!r}, but must read name=value")
-    return name, yaml.safe_load(value)
+    read = yaml.safe_load(value)
+    with contextlib.suppress(ValueError):
+        read = float(read) if isinstance(read, str) else read
+    return name, int(read) if isinstance(read, float) and read.is_integer() else read
 
 
 if __name__ == "__main__":

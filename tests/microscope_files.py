@@ -77,8 +77,11 @@ class _Gatan:
         return self._tag(20, name, self.entries(*tags))
 
 
-def write_dm(path: Path, images: np.ndarray, scales: tuple[float, ...], unit: str = "nm") -> None:
-    """A DM3 or DM4 file (by its ending) as Gatan's software lays it out: http://www.er-c.org/cbb/info/dmformat."""
+def write_dm(path: Path, images: np.ndarray, scales: tuple[float, ...], unit: str = "nm", kind: int = 0) -> None:
+    """A DM3 or DM4 file (by its ending) as Gatan's software lays it out: http://www.er-c.org/cbb/info/dmformat.
+
+    ``kind`` is 23 for int32 images whose four bytes are red, green, blue and alpha.
+    """
     version = 3 if path.suffix == ".dm3" else 4
     dm = _Gatan(version)
     name = images.dtype.name
@@ -94,7 +97,7 @@ def write_dm(path: Path, images: np.ndarray, scales: tuple[float, ...], unit: st
         "ImageData",
         calibrations,
         dm.array("Data", images.tobytes(), _GATAN_ELEMENTS[name], elements),
-        dm.number("DataType", _GATAN_TYPES[name], "L"),
+        dm.number("DataType", kind or _GATAN_TYPES[name], "L"),
         dm.group("Dimensions", *(dm.number("", size, "L") for size in images.shape[::-1])),
         dm.number("PixelDepth", images.dtype.itemsize, "L"),
     )
@@ -122,8 +125,13 @@ def write_ser(path: Path, images: np.ndarray, pixel_size_m: float) -> None:
     path.write_bytes(header + struct.pack(f"<{2 * count}L", *offsets, *tags) + body)
 
 
-def write_velox(path: Path, images: np.ndarray, pixel_size_m: float, unit: str = "m") -> None:
-    """An EMD file as Velox writes it: metadata are JSON in columns of bytes, frames are the last axis."""
+def write_velox(
+    path: Path, images: np.ndarray, pixel_size_m: float, unit: str = "m", version: int = 11, spectra: bool = False
+) -> None:
+    """An EMD file as Velox writes it: metadata are JSON in columns of bytes, frames are the last axis.
+
+    With ``spectra`` the events of an EDS spectrum image lie beside the images.
+    """
     frames = images.reshape(-1, *images.shape[-2:])
     count = len(frames)
     metadata = {
@@ -142,26 +150,62 @@ def write_velox(path: Path, images: np.ndarray, pixel_size_m: float, unit: str =
     }
     text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with h5py.File(path, "w") as file:
-        version = json.dumps({"format": "Velox", "version": "11"})
-        file.create_dataset("Version", data=np.array([version], dtype=h5py.string_dtype()))
+        about = json.dumps({"format": "Velox", "version": f"{version}"})
+        file.create_dataset("Version", data=np.array([about], dtype=h5py.string_dtype()))
+        if spectra:
+            for name in ("Displays/ImageDisplay", "Presentation/Displays/ImageDisplay", "Data/SpectrumImage/0"):
+                file.create_group(name)
+            file.create_dataset("Data/SpectrumStream/0/Data", data=np.full((1000, 1), 65535, np.uint16))
         group = file.create_group("Data/Image/0123456789abcdef0123456789abcdef")
         group.create_dataset("Data", data=np.moveaxis(frames, 0, -1), chunks=(*frames.shape[1:], 1))
         group.create_dataset("Metadata", data=np.repeat(text[:, None], count, axis=1))
 
 
-def write_mrc(path: Path, images: np.ndarray, pixel_size_A: float, byteorder: str = "<") -> None:
-    """An MRC file of 2014's layout."""
+def write_mrc(
+    path: Path, images: np.ndarray, pixel_size_A: float, byteorder: str = "<", imod: int | None = None
+) -> None:
+    """An MRC file of 2014's layout; without a cell if the pixel size is 0; ``imod`` are IMOD's flags after its stamp.
+
+    Brightest and darkest value stand in the header unless IMOD's flags do.
+    """
     frames = images.reshape(-1, *images.shape[-2:])
     count, rows, columns = frames.shape
-    mode = {"uint8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6, "float16": 12}[frames.dtype.name]
+    mode = {"uint8": 0, "int8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6, "float16": 12}[
+        frames.dtype.name
+    ]
     header = bytearray(1024)
     struct.pack_into(byteorder + "4l", header, 0, columns, rows, count, mode)
-    struct.pack_into(byteorder + "3l", header, 28, columns, rows, count)
+    struct.pack_into(byteorder + "3l", header, 28, *((columns, rows, count) if pixel_size_A else (0, 0, 0)))
     cell = (columns * pixel_size_A, rows * pixel_size_A, count * pixel_size_A)
     struct.pack_into(byteorder + "6f", header, 40, *cell, 90, 90, 90)
     struct.pack_into(byteorder + "3l", header, 64, 1, 2, 3)
+    if imod is not None:
+        struct.pack_into(byteorder + "2l", header, 152, 1146047817, imod)
+    elif frames.dtype.kind != "c":
+        struct.pack_into(byteorder + "3f", header, 76, frames.min(), frames.max(), frames.mean())
     header[208:216] = b"MAP " + (b"\x44\x44\0\0" if byteorder == "<" else b"\x11\x11\0\0")
     path.write_bytes(bytes(header) + frames.astype(frames.dtype.newbyteorder(byteorder)).tobytes())
+
+
+def write_ncem(
+    path: Path, images: np.ndarray, pixel_size: float, unit: str, names: str = "", rows_first: bool = True
+) -> None:
+    """An EMD file of NCEM's layout, in C order as its own software writes or with all axes reversed as HyperSpy does.
+
+    ``names`` are those of the axes of ``images``, such as tyx, or nothing. Frames are counted in seconds.
+    """
+    axes = [("", 1.0, "s"), ("", pixel_size, unit), ("", pixel_size, unit)][-images.ndim :]
+    axes = [(name, *axis[1:]) for name, axis in zip(names or " " * 3, axes, strict=False)]
+    if not rows_first:
+        images, axes = images.T, axes[::-1]
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"version_major": 0, "version_minor": 2})
+        group = file.create_group("data/image")
+        group.attrs["emd_group_type"] = 1
+        group.create_dataset("data", data=images)
+        for number, (size, (name, scale, unit)) in enumerate(zip(images.shape, axes, strict=True), 1):
+            group.create_dataset(f"dim{number}", data=np.arange(size) * scale)
+            group[f"dim{number}"].attrs.update({"name": name.strip(), "units": unit})
 
 
 def write_blo(path: Path) -> None:

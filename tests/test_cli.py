@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 
 import matplotlib.image
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nanoshape_lib.cli import app
+from nanoshape_lib.cli import _name_and_value, app
 from nanoshape_lib.datasets import generation
 from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.datasets.store import Store
@@ -51,6 +52,23 @@ def test_the_minutes_are_those_of_what_is_missing(design_file, copied, monkeypat
     monkeypatch.setattr("nanoshape_lib.datasets.generation.os.cpu_count", lambda: 4)
     lines = run("simulate", design_file, copied, "--workers", 0)[1]
     assert lines[1].startswith("5 of 25 waves to make, 600000 ms each in a trial of 5: about 50 minutes on 1 core")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e2", 100), ("1.5", 1.5), ("0", 0), ("yes", True), ("a=b", "a=b"), ("-1", -1), ("nan-o", "nan-o")],
+)
+def test_values_of_parameters_are_read_as_numbers_where_they_are_some(text, value):
+    name, read = _name_and_value(f"seed={text}")
+    assert name == "seed" and read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e2", "'1e2'"), ("1.5", "1.5"), ("many", "'many'"), ("[1]", r"\[1\]")])
+def test_a_design_that_is_no_design_is_refused_by_the_name_of_its_field(design_file, tmp_path, text, value):
+    path = design_file.rename(tmp_path / "tiny.YML")
+    path.write_text(re.sub(r'"seed": \d+', f'"seed": {text}', path.read_text()))
+    status, _, errors = run("simulate", path, tmp_path / "waves.zarr", "--workers", 0)
+    assert status == 1 and re.fullmatch(rf"Error: seed is {value}, but must be a whole number", errors[0])
 
 
 def test_the_seed_of_the_command_line_wins_over_the_file_s(design_file, tmp_path):
@@ -100,8 +118,8 @@ def test_a_file_that_is_no_design_is_refused(tmp_path, text, sentence):
     ("change", "sentence"),
     [
         ({"sizes_A": [200]}, "Error: size is 200 Å, but must lie within 5 Å of a size at which the cube exists"),
-        ({"colour": "red"}, "Error: colour is 'red': Extra inputs are not permitted"),
-        ({"seed": -1}, "Error: seed is -1: Input should be greater than or equal to 0"),
+        ({"colour": "red"}, "Error: colour is 'red', but there is no such field"),
+        ({"seed": -1}, "Error: seed is -1, but must be greater than or equal to 0"),
     ],
 )
 @pytest.mark.parametrize("in_profile", [True, False])

@@ -24,6 +24,7 @@ _EMPTY_HEAD = re.compile(r"<th([^>]*)>(?:\s|&nbsp;)*</th>")
 LOCK = ROOT / "requirements.lock"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -41,7 +42,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
     Raises
     ------
     NanoshapeError
-        If a parameter is unknown or a cell fails.
+        If a parameter is unknown or of another kind, or a cell fails.
     """
     declared = declared_parameters(nbformat.read(source, as_version=4))
     unknown = sorted(set(parameters) - set(declared))
@@ -49,6 +50,10 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
         raise NanoshapeError(
             f"parameter {unknown[0]!r} is not one of {source.name}, which are: {', '.join(declared) or 'none'}"
         )
+    for name, value in parameters.items():
+        wanted = type(declared[name])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise NanoshapeError(f"{name} is {value!r}, but must be {_KINDS[wanted]}")
     mark = fingerprint(source, parameters)
     # Progress bars belong on the terminal, not on a page; the kernel must be this interpreter's own.
     os.environ |= {"TQDM_DISABLE": "1", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
@@ -66,7 +71,8 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
             )
             nbformat.write(_tidy(nbformat.read(partial, as_version=4), mark), partial)
     except PapermillExecutionError as error:
-        reason = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
+        lines = f"{error.ename}: {error.evalue}".split("For further information")[0].split("\n")
+        reason = " ".join(" ".join(line.split()) for line in lines[-3:]).strip()
         raise NanoshapeError(f"notebooks/{source.name} failed in code cell {error.exec_count}: {reason}") from error
 
 

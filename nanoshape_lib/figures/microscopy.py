@@ -210,10 +210,10 @@ def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> 
 
 
 @styled
-def potential_cut(table: pd.DataFrame, text: str) -> Figure:
-    """Errors of images from `cut_table`: bars up to the middle, whiskers from least to greatest."""
+def damped_potential(table: pd.DataFrame, text: str) -> Figure:
+    """Errors of images from `potential_table`: bars up to the middle, whiskers from least to greatest."""
     fig, ax = plt.subplots(figsize=(7.2, 2.9))
-    labels = {"whole": "potential up to the Nyquist frequency", "cut": "potential cut at two thirds of it"}
+    labels = {"whole": "potential up to the Nyquist frequency", "damped": "potential damped at high frequencies"}
     grids = table.drop_duplicates(["sampling_A", "slice_A"])
     place = np.arange(len(grids))
     for (potential, label), side, colour in zip(labels.items(), (-0.19, 0.19), (GENERAL, ZONE_AXIS), strict=True):

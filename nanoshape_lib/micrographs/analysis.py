@@ -1,6 +1,7 @@
 """From a microscope's file to the shapes of its particles: read, clean, find, crop, classify, explain."""
 
 import copy
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,14 @@ import torch
 from tqdm import tqdm
 
 from nanoshape_lib.datasets.images import load_examples
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.errors import NanoshapeError, noting
 from nanoshape_lib.micrographs.cleaning import Cleaned, clean
 from nanoshape_lib.micrographs.consensus import consensus, sentences
 from nanoshape_lib.micrographs.cropping import crop
-from nanoshape_lib.micrographs.detection import COLUMNS, check, find
+from nanoshape_lib.micrographs.detection import COLUMNS, LARGEST_PIXEL_A, check, find
+from nanoshape_lib.micrographs.formats import display
 from nanoshape_lib.micrographs.pixel_size import PixelSize, settle
 from nanoshape_lib.micrographs.reading import Micrograph, load
-from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import DATA
@@ -171,14 +172,27 @@ def analyse(
     Raises
     ------
     NanoshapeError
-        If the file cannot be read, its pixel size is neither known nor measurable, or above 1.25 Å.
+        If the file cannot be read, its pixel size is neither known nor measurable, or above 1.25 Å. What was noted
+        before is in ``__notes__``.
     """
     loaded = source if isinstance(source, Micrograph) else load(source, pixel_size_A)
-    cleaned = [clean(image) for image in loaded.images]
-    notes = loaded.notes + tuple(_cleaning_notes(cleaned))
+    with noting(loaded.notes):
+        return _analysed(loaded, classifier, whole_field, explainer)
+
+
+def _analysed(loaded: Micrograph, classifier: Classifier, whole_field: bool, explainer: Explainer | None) -> Analysis:
+    """What a micrograph shows."""
+    # Any unit of brightness is as good as another, and powers of two change no digit.
+    power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
+    cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)
+    notes = loaded.notes + tuple(_cleaning_notes(name, cleaned))
     micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
-    images, pixel_A, name = micrograph.images, micrograph.pixel_size_A, display(micrograph.path)
+    images, pixel_A = micrograph.images, micrograph.pixel_size_A
     assert pixel_A is not None
+    if pixel_A > LARGEST_PIXEL_A and micrograph.source != "user":
+        raise NanoshapeError(
+            f"{name} has pixels of {pixel_A:.3g} Å, too coarse to show fringes, which need at most {LARGEST_PIXEL_A} Å"
+        )
     mean = images.mean(axis=0) if len(images) > 1 else images[0]
     check(mean, pixel_A)
     boxes = _middle(mean, pixel_A) if whole_field else find(mean, pixel_A)
@@ -200,12 +214,13 @@ def analyse(
     return Analysis(micrograph, boxes, crops, table, ring, explanation)
 
 
-def _cleaning_notes(cleaned: Sequence[Cleaned]) -> list[str]:
+def _cleaning_notes(name: str, cleaned: Sequence[Cleaned]) -> list[str]:
     """What cleaning changed, if it is worth a word."""
     bright, dark = sum(each.bright for each in cleaned), sum(each.dark for each in cleaned)
     slope = max(each.slope for each in cleaned)
-    notes = [f"{bright} bright and {dark} dark pixels were replaced"] if bright + dark else []
-    return notes + ([f"the brightness, which changed by {100 * slope:.0f} %, was made even"] if slope >= 0.02 else [])
+    notes = [f"{bright} bright and {dark} dark pixels of {name} were replaced"] if bright + dark else []
+    uneven = f"the brightness of {name}, which changed by {100 * slope:.0f} %, was made even"
+    return notes + ([uneven] if slope >= 0.02 else [])
 
 
 def _finding_notes(name: str, images: int, boxes: pd.DataFrame) -> list[str]:
@@ -215,7 +230,7 @@ def _finding_notes(name: str, images: int, boxes: pd.DataFrame) -> list[str]:
         notes.append(f"the {images} images in {name} were taken for a focal series of one field")
     cut = int(boxes["cut_off"].sum())
     if cut:
-        notes.append(f"{cut} of {len(boxes)} particles are cut off by the edge of the image and were not classified")
+        notes.append(f"{cut} of {len(boxes)} particles in {name} are cut off by the edge and were not classified")
     if boxes.empty:
         notes.append(f"no particle was found in {name}")
     return notes
@@ -250,9 +265,22 @@ def analyse_all(
         try:
             analyses.append(analyse(path, classifier, pixel_size_A, whole_field, explainer))
         except NanoshapeError as error:
-            text = str(error)
-            refused.append(error if display(path) in text else NanoshapeError(f"{display(path)}: {text}"))
+            if display(path) not in str(error):
+                error.args = (f"{display(path)}: {error}",)
+            refused.append(error)
     return analyses, refused
+
+
+def labels(analyses: Sequence[Analysis]) -> list[str]:
+    """The name of each file, with as much of its path as tells it from the others."""
+    paths = [Path(analysis.micrograph.path).parts for analysis in analyses]
+
+    def label(path: tuple[str, ...]) -> str:
+        ends = (path[-count:] for count in range(1, len(path)))
+        alone = (end for end in ends if all(other == path or other[-len(end) :] != end for other in paths))
+        return str(Path(*next(alone, path)))
+
+    return [label(path) for path in paths]
 
 
 def predictions(analyses: Sequence[Analysis]) -> pd.DataFrame:
@@ -261,9 +289,9 @@ def predictions(analyses: Sequence[Analysis]) -> pd.DataFrame:
     Where best matches were asked for, the columns ``match_ncc``, ``match_defocus_A`` and ``match_size_A`` follow.
     """
     tables = []
-    for analysis in analyses:
+    for analysis, label in zip(analyses, labels(analyses), strict=True):
         about, table = analysis.micrograph, analysis.table.copy()
-        table.insert(0, "file", Path(about.path).name)
+        table.insert(0, "file", label)
         table.insert(1, "pixel_size_A", about.pixel_size_A)
         table.insert(2, "pixel_size_source", about.source)
         for name in ("ncc", "defocus_A", "size_A"):
@@ -271,4 +299,6 @@ def predictions(analyses: Sequence[Analysis]) -> pd.DataFrame:
             if matches:
                 table[f"match_{name}"] = [getattr(match, name) for match in matches]
         tables.append(table)
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    # An empty table has columns of no type, which would make numbers of the others fractional.
+    filled = [table for table in tables if len(table)] or tables[:1]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

@@ -46,7 +46,7 @@ def clean(image: np.ndarray) -> Cleaned:
     -------
     Cleaned
         Float32 image with the old mean; numbers of replaced bright and dark pixels; change of the background's
-        brightness over the field, as a fraction of its mean.
+        brightness over the field, as a fraction of its mean, or of the image's range if it is not in counts.
     """
     fixed, bright, dark = replace_outliers(np.asarray(image, dtype=np.float32))
     background = illumination(fixed)
@@ -54,7 +54,7 @@ def clean(image: np.ndarray) -> Cleaned:
     # Only an image in counts has a background to divide by.
     even = fixed * (middle / background) if background.min() > 0 else fixed - (background - middle)
     even += fixed.mean() - even.mean()
-    slope = float(np.ptp(background)) / abs(middle) if middle else 0.0
+    slope = float(np.ptp(background)) / (middle if background.min() > 0 else max(float(np.ptp(fixed)), 1e-30))
     return Cleaned(even.astype(np.float32), bright, dark, slope)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.micrographs.formats import display
 from nanoshape_lib.micrographs.reading import DISAGREEMENT, Micrograph
-from nanoshape_lib.micrographs.stacks import display
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A
 
 RING_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)

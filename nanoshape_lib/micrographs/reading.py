@@ -10,10 +10,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 import pandas as pd
 
-from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.formats import FORMATS, check_start
+from nanoshape_lib.errors import NanoshapeError, noting
+from nanoshape_lib.micrographs.formats import FORMATS, check_start, display
 from nanoshape_lib.micrographs.sandbox import READER
-from nanoshape_lib.micrographs.stacks import display
 
 SMALLEST_PIXEL_A, LARGEST_PIXEL_A = 0.05, 10.0
 DISAGREEMENT = 0.05
@@ -72,7 +71,7 @@ def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:
     return float(pixel_size_A)
 
 
-def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Micrograph:
+def load(path: str | os.PathLike[str], pixel_size_A: float | None = None, name: str | None = None) -> Micrograph:
     """Read an image, or a stack of images such as a focal series, from a file of a microscope.
 
     The file is opened in a process of its own, which is kept for the next files, with limits on memory and time.
@@ -83,12 +82,14 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Mic
         A file of type dm3, dm4, emd (Velox or NCEM), ser, tif, mrc, hspy, png or npy.
     pixel_size_A
         Side of a pixel [Å]; it overrides what the file says.
+    name
+        What sentences call the file; by default its path.
 
     Returns
     -------
     Micrograph
-        The first image or stack of images in the file. Without a pixel size in file or call, estimate it with
-        :func:`nanoshape_lib.micrographs.pixel_size.settle`.
+        The image or stack of images in the file, see :func:`nanoshape_lib.micrographs.formats.read`. Without a pixel
+        size in file or call, estimate it with :func:`nanoshape_lib.micrographs.pixel_size.settle`.
 
     Raises
     ------
@@ -97,34 +98,34 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None) -> Mic
         ending says, if it refers to another file or has too many pages, groups or tags, is too small (below 64
         pixels) or too large (over 134 million pixels), in colour, complex, constant or not finite, a diffraction
         pattern, a spectrum or 4D-STEM, or if its pixels are not square or their size is outside 0.05 to 10 Å.
-        The one sentence names the file.
+        The one sentence names the file; what was noted before is in ``__notes__``.
     """
     if pixel_size_A is not None:
-        check_pixel_size(pixel_size_A)
-    name = display(path)
-    with _opened(path) as file:
+        pixel_size_A = check_pixel_size(pixel_size_A)
+    name = name or display(path)
+    with _opened(path, name) as file:
         images, from_file_A, notes = READER.ask(file.fileno(), os.path.abspath(os.fsdecode(path)), name)
-    _check_values(name, images)
-    if pixel_size_A is not None:
-        if from_file_A is not None and abs(from_file_A / pixel_size_A - 1) > DISAGREEMENT:
-            notes += (f"{name} says that its pixels are {from_file_A:.4g} Å, but {pixel_size_A:.4g} Å was given",)
-        return Micrograph(images, float(pixel_size_A), "user", name, notes)
-    if from_file_A is None:
-        return Micrograph(images, None, None, name, (*notes, f"{name} does not say how large its pixels are"))
-    check_pixel_size(from_file_A, f"the pixel size in {name}")
-    return Micrograph(images, from_file_A, "metadata", name, notes)
+    with noting(notes):
+        _check_values(name, images)
+        if pixel_size_A is None and from_file_A is not None:
+            check_pixel_size(from_file_A, f"the pixel size in {name}")
+    if pixel_size_A is None and from_file_A is None:
+        notes += (f"{name} does not say how large its pixels are",)
+    elif pixel_size_A and from_file_A and abs(from_file_A / pixel_size_A - 1) > DISAGREEMENT:
+        notes += (f"{name} says that its pixels are {from_file_A:.4g} Å, but {pixel_size_A:.4g} Å was given",)
+    source: Source | None = "user" if pixel_size_A else "metadata" if from_file_A else None
+    return Micrograph(images, pixel_size_A or from_file_A, source, name, notes)
 
 
-def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+def _opened(path: str | os.PathLike[str], name: str) -> BinaryIO:
     """A file with a known beginning, opened; a pipe that nobody writes to keeps no one waiting."""
-    name = display(path)
     try:
         with contextlib.ExitStack() as kept:
             opened = open(path, "rb", 0, opener=lambda at, flags: os.open(at, flags | os.O_NONBLOCK))  # noqa: SIM115
             file = kept.enter_context(opened)
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise NanoshapeError(f"{name} is a device, socket or pipe, but must be a file")
-            check_start(path, file.read(16))
+            check_start(path, file.read(16), name)
             kept.pop_all()
             return file
     except IsADirectoryError:

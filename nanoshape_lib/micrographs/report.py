@@ -10,8 +10,8 @@ from matplotlib import colormaps
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.html import picture
-from nanoshape_lib.figures.micrographs import overview
-from nanoshape_lib.micrographs.analysis import Analysis, Explanation, predictions
+from nanoshape_lib.figures.robustness import overview
+from nanoshape_lib.micrographs.analysis import Analysis, Explanation, labels, predictions
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import replacing
 from nanoshape_lib.trust.classifier import CLASSES
@@ -59,9 +59,10 @@ def write_report(
     """
     parts = [f"<p>{escape(about)}</p>"]
     if refused:
-        rows = "".join(f'<li class="refused">{escape(str(error))}</li>' for error in refused)
+        words = ("".join(f"{each}. " for each in (error, *getattr(error, "__notes__", ()))) for error in refused)
+        rows = "".join(f'<li class="refused">{escape(each)}</li>' for each in words)
         parts.append(f"<h2>Files that could not be used</h2><ul>{rows}</ul>")
-    parts += [section(analysis) for analysis in analyses]
+    parts += [section(*each) for each in zip(analyses, labels(analyses), strict=True)]
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Shapes of nanoparticles</title>'
@@ -75,14 +76,14 @@ def write_report(
     return Path(folder) / PAGE
 
 
-def section(analysis: Analysis) -> str:
+def section(analysis: Analysis, name: str = "") -> str:
     """HTML about one file that was explained: warnings, the whole image, a row for each particle."""
     micrograph, table, why = analysis.micrograph, analysis.table, analysis.explanation
     assert micrograph.pixel_size_A is not None and why is not None
-    name = Path(micrograph.path).name
+    name = name or Path(micrograph.path).name
     words = f"{len(table)} particles, pixels of {micrograph.pixel_size_A:.4g} Å (from the {micrograph.source})"
     notes = "".join(f'<p class="note">Note: {escape(note)}.</p>' for note in micrograph.notes)
-    figure = overview(micrograph.images[0], micrograph.pixel_size_A, analysis.boxes, table, name)
+    figure = overview(micrograph.images[0], micrograph.pixel_size_A, analysis.boxes, table, words)
     shown = picture(figure, f"{name} with {words}", FIGURE_PIXELS)
     parts = [f"<h2>{escape(name)}</h2><p>{words}</p>{notes}<figure>{shown}</figure>"]
     if len(table):

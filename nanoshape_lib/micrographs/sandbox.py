@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.errors import NanoshapeError, noting
 from nanoshape_lib.micrographs.formats import read, refusal
 
 MEMORY_BYTES = 7 * 2**28
@@ -39,9 +39,9 @@ HEADER_TIME_S = 10.0
 ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "PYTHONHOME")
 """The variables that the process inherits."""
 _LIBRARIES = (
-    *("numpy", "h5py", "imagecodecs", "PIL.PngImagePlugin", "dask.array", "distributed", "rsciio.utils._units"),
-    *("rsciio.digitalmicrograph._api", "rsciio.emd._emd_ncem", "rsciio.emd._emd_velox", "rsciio.hspy._api"),
-    *("rsciio.mrc._api", "rsciio.tia._api", "rsciio.tiff._api"),
+    *("numpy", "h5py", "imagecodecs", "PIL.PngImagePlugin", "dask.array", "distributed", "pint"),
+    *("rsciio.utils._units", "rsciio.digitalmicrograph._api", "rsciio.emd._api", "rsciio.emd._emd_ncem"),
+    *("rsciio.emd._emd_velox", "rsciio.hspy._api", "rsciio.tia._api", "rsciio.tiff._api"),
 )
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 
@@ -139,10 +139,11 @@ def _exchange(
             os.close(theirs)
         found = _message(pipe)
         images = np.empty(found["shape"], np.float32)
-        for image in images:
-            _message(pipe)
-            if pipe.readinto(memoryview(image).cast("B")) != image.nbytes:
-                raise EOFError
+        with noting(found["notes"]):
+            for image in images:
+                _message(pipe)
+                if pipe.readinto(memoryview(image).cast("B")) != image.nbytes:
+                    raise EOFError
     return images, found["pixel_size_A"], tuple(found["notes"])
 
 

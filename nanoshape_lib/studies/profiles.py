@@ -165,7 +165,7 @@ def load_design(source: str, seed: int | None = None) -> DatasetDesign:
         If the design makes no sense.
     """
     path = Path(source)
-    if path.suffix not in {".yml", ".yaml"}:
+    if path.suffix.lower() not in {".yml", ".yaml"}:
         return load_profile(source, seed or 0).dataset
     if not path.is_file():
         raise NanoshapeError(f"design is {source!r}, but there is no such file")

@@ -7,9 +7,9 @@ from typing import Any
 
 import ipywidgets
 
-from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse
-from nanoshape_lib.micrographs.formats import FORMATS
+from nanoshape_lib.micrographs.formats import FORMATS, display
+from nanoshape_lib.micrographs.reading import load
 from nanoshape_lib.micrographs.report import STYLE, section
 from nanoshape_lib.trust.classifier import Classifier
 from nanoshape_lib.widgets.explorer import STALE, Latest, panel, row, said
@@ -42,19 +42,17 @@ class Upload(ipywidgets.VBox):
         """HTML about the particles in a file of this name and content, with pixels of this size [Å]."""
         name, content, pixel_size_A = wanted
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, Path(name).name)
+            path = Path(folder, "image" + Path(name).suffix[:20])  # names may be too long for this machine
             path.write_bytes(content)
-            self.explainer = self.explainer or Explainer(self.classifier)
-            try:
-                found = section(analyse(path, self.classifier, pixel_size_A, explainer=self.explainer))
-            except NanoshapeError as error:
-                raise NanoshapeError(str(error).replace(f"{folder}/", "")) from None
-        return found.replace(f"{folder}/", "")
+            micrograph = load(path, pixel_size_A, display(Path(name).name))
+        self.explainer = self.explainer or Explainer(self.classifier)
+        return section(analyse(micrograph, self.classifier, explainer=self.explainer))
 
     def _arrived(self, _: Any, answer: str | Exception) -> None:
         """Show the answer, or why there is none beside the answer before."""
         if isinstance(answer, Exception):
-            self.status.value = said(escape(f"Not possible: {answer}."), "alert")
+            why = " ".join(f"{each}." for each in (answer, *getattr(answer, "__notes__", ())))
+            self.status.value = said(escape(f"Not possible: {why}"), "alert")
             return
         self.view.remove_class(STALE)
         self.status.value, self.view.value = said("Done."), f"<style>{STYLE}</style>{answer}"

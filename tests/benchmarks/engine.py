@@ -35,7 +35,7 @@ from nanoshape_lib.networks.models import build_model, forward
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import cache_folder
-from nanoshape_lib.simulation import convergence
+from nanoshape_lib.simulation import validation
 from nanoshape_lib.simulation.devices import hardware
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, fidelity
 from nanoshape_lib.simulation.film import Scene
@@ -269,21 +269,21 @@ def measure_formation(table: Table, paper: DatasetDesign) -> None:
     pixels = intensity_pixels(microscope, camera)
     spectrum = torch.fft.fft2(waves[:1], norm="forward")
     few = least_seconds(lambda: intensity_spectrum(spectrum, defoci[:1], microscope, pixels))
-    explicit = least_seconds(lambda: convergence.explicit_intensity(wave, 50.0, microscope), 1)
+    explicit = least_seconds(lambda: validation.explicit_intensity(wave, 50.0, microscope), 1)
     table.add("explicit average over 61 foci over the sum of coherent systems", explicit / few, "times")
 
 
 def measure_errors(table: Table, paper: DatasetDesign, quick: bool) -> None:
     """Errors of images on the named grids against a finer one, in general orientation and on a zone axis."""
-    scenes = convergence.standard_scenes()
+    scenes = validation.standard_scenes()
     if not quick:
-        largest = convergence.large_scenes(max(paper.sizes_A))
+        largest = validation.large_scenes(max(paper.sizes_A))
         scenes |= {f"{name} of {max(paper.sizes_A):g} Å": scene for name, scene in largest.items()}
     named = {"standard": FIDELITIES["standard"], "reference": FIDELITIES["reference"]}
-    finest = FIDELITIES["reference"] if quick else convergence.REFERENCE
+    finest = FIDELITIES["reference"] if quick else validation.REFERENCE
     if quick:
         named.pop("reference")
-    errors = convergence.convergence_table(scenes, list(named.values()), paper.microscope, finest)
+    errors = validation.convergence_table(scenes, list(named.values()), paper.microscope, finest)
     for row in errors.itertuples():
         name = next(name for name, grid in named.items() if grid.pixels == row.pixels)
         bar = None if row.scene == "along [001]" else {"standard": 10.0, "reference": 3.0}[name]

@@ -128,6 +128,24 @@ def test_unknown_parameter_is_refused(tmp_path):
         notebooks.execute(notebook_with(tmp_path), tmp_path / "out.ipynb", {"sede": 1})
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(1.5, "1.5, but must be a whole"), ("many", "'many', but must be a whole"), (True, "True, but must be a whole")],
+)
+def test_a_parameter_of_another_kind_is_named(tmp_path, value, words):
+    with pytest.raises(NanoshapeError, match=rf"^seed is {words} number$"):
+        notebooks.execute(notebook_with(tmp_path), tmp_path / "out.ipynb", {"seed": value})
+
+
+def test_a_value_that_a_cell_refuses_is_named(tmp_path):
+    cell = "from nanoshape_lib.datasets.design import SplitDesign\nSplitDesign(orientations=seed, blocks=(1,))"
+    with pytest.raises(
+        NanoshapeError, match=r"orientations Input should be greater than or equal to 1 [^\n]*$"
+    ) as raised:
+        notebooks.execute(notebook_with(tmp_path, cell), tmp_path / "out.ipynb", {"seed": -1})
+    assert "further information" not in str(raised.value)
+
+
 def test_fingerprint_follows_parameters_and_profile(tmp_path):
     source = notebook_with(tmp_path, "%matplotlib inline\nfrom nanoshape_lib.particles import shapes")
     marks = [

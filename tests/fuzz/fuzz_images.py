@@ -52,7 +52,7 @@ def read_file(suffix: str, content: bytes) -> None:
     path = WORK / f"input{suffix}"
     path.write_bytes(content)
     try:
-        formats.check_start(path, content[:16])
+        formats.check_start(path, content[:16], str(path))
         stack = formats.read(str(path), suffix, str(path))
         try:
             frames = list(stack.frames())

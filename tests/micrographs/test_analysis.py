@@ -1,16 +1,19 @@
 """From files to shapes: the whole way, on micrographs whose truth is known."""
 
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
 from typer.testing import CliRunner
 
 from nanoshape_lib.cli import app
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse, analyse_all, predictions
+from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse, analyse_all, labels, predictions
 from nanoshape_lib.micrographs.report import summary, write_report
 from nanoshape_lib.networks.features import symmetries
 from nanoshape_lib.networks.models import load_weights
@@ -89,6 +92,35 @@ def test_pixels_too_coarse_to_show_a_lattice_are_refused(tmp_path, classifier, r
         analyse(path, classifier, 3.0)
 
 
+def test_a_file_of_pixels_too_coarse_is_named(tmp_path, classifier, rng):
+    tifffile.imwrite(tmp_path / "a.tif", rng.random((200, 200)), resolution=(4e7, 4e7), resolutionunit="CENTIMETER")
+    with pytest.raises(NanoshapeError, match=r"a\.tif has pixels of 2\.5 Å, too coarse to show fringes"):
+        analyse(tmp_path / "a.tif", classifier)
+
+
+@pytest.mark.parametrize("factor", [1e30, -1.0, 1e-30])
+def test_the_unit_of_brightness_does_not_matter(analysis, micrograph, classifier, factor):
+    image = np.asarray(micrograph.images[:1]) * np.float32(abs(factor))
+    image = image - 2 * image.mean() if factor < 0 else image
+    found = analyse(replace(micrograph, images=image), classifier).table.sort_values("row")
+    expected = analysis.table.sort_values("row")
+    np.testing.assert_allclose(found[["row", "column"]], expected[["row", "column"]], atol=0.5)
+    assert found["predicted"].tolist() == expected["predicted"].tolist()
+
+
+def test_files_of_one_name_and_files_without_particles_in_one_table(tmp_path, analysis, classifier):
+    for folder in ("a/x", "b/x", "c"):
+        (tmp_path / folder).mkdir(parents=True)
+    empty = replace(analysis, table=pd.DataFrame(), micrograph=replace(analysis.micrograph, path="none.tif"))
+    paths = ["a/x/same.tif", "b/x/same.tif", "c/same.tif", "c/other.tif"]
+    same = [replace(analysis, micrograph=replace(analysis.micrograph, path=str(tmp_path / path))) for path in paths]
+    assert labels([empty, *same]) == ["none.tif", "a/x/same.tif", "b/x/same.tif", "c/same.tif", "other.tif"]
+    table = predictions([empty, *same])
+    assert table["file"].unique().tolist() == labels(same)
+    assert table["particle"].dtype.kind == "i" and table["images"].dtype.kind == "i"
+    assert labels(same[:1]) == labels([same[0], same[0]])[:1] == ["same.tif"]
+
+
 def test_a_batch_goes_on_after_bad_files(tmp_path, analysis, classifier, micrograph):
     (tmp_path / "empty.dm4").write_bytes(b"")
     files = [tmp_path / "empty.dm4", analysis.micrograph.path, tmp_path / "missing.tif"]
@@ -113,6 +145,28 @@ def test_command_writes_a_table_and_a_page_and_fails_if_a_file_did(tmp_path, ana
     assert "http" not in page.replace("http-equiv", "")
     assert not list((tmp_path / "out").glob("*.partial"))
     assert CliRunner().invoke(app, ["predict", analysis.micrograph.path, *options]).exit_code == 0
+
+
+def test_notes_of_a_file_that_ends_in_an_error_and_every_other_note_name_it(tmp_path, analysis, classifier, rng):
+    noise = _saved(tmp_path / "noise.npy", rng.random((200, 200)))
+    result = CliRunner().invoke(app, ["predict", str(noise), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1 and f"Note: {noise} does not say how large its pixels are." in result.stderr
+    assert f"{noise} does not say how large" in (tmp_path / "out" / "index.html").read_text()
+    spoiled = replace(analysis.micrograph, images=np.kron(analysis.micrograph.images, np.ones((1, 1, 2)))[..., :600])
+    notes = analyse(spoiled, classifier).micrograph.notes
+    assert notes and all(analysis.micrograph.path in note for note in notes)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_analysis(tmp_path, analysis, monkeypatch):
+    monkeypatch.setattr("nanoshape_lib.micrographs.analysis.analyse", None)
+    (tmp_path / "file").write_bytes(b"")
+    for out in ("file", "file/below"):
+        result = CliRunner().invoke(app, ["predict", analysis.micrograph.path, "--out", str(tmp_path / out)])
+        assert result.exit_code == 1 and "cannot be used" in result.stderr
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    result = CliRunner().invoke(app, ["predict", analysis.micrograph.path, "--out", str(tmp_path / "locked")])
+    assert result.exit_code == 1 and "nothing can be written into that folder" in result.stderr
 
 
 def test_names_of_files_cannot_break_the_page(tmp_path, analysis, classifier, micrograph):

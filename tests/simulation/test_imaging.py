@@ -10,7 +10,6 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
 from nanoshape_lib.particles.specimen import FIELD_A
-from nanoshape_lib.simulation.convergence import explicit_intensity
 from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import deposit
 from nanoshape_lib.simulation.imaging import focal_series, form_images, intensity_spectrum, record, standardise, turn
@@ -23,6 +22,7 @@ from nanoshape_lib.simulation.optics import (
     mtf,
     phase_transfer,
 )
+from nanoshape_lib.simulation.validation import explicit_intensity
 
 MICROSCOPE = Microscope()
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)

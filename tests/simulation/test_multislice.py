@@ -154,7 +154,7 @@ def abtem_wave(atoms, n, slice_A, **potential):
 
 
 def test_abtem_gives_the_same_wave_on_a_fine_grid_and_another_one_on_a_coarse_grid():
-    """abTEM cuts potentials at two thirds of Nyquist; on a grid fine enough for gold that no longer matters."""
+    """abTEM damps potentials at high frequencies; on a grid fine enough for gold that no longer matters."""
     atoms = small_cluster(28.0, 32.0, 36.0)
     exact = inside(through(atoms, 640, 2.0), 32.0)
     fine, coarse = (inside(abtem_wave(atoms, n, 2.0), 32.0) for n in (640, 192))

@@ -2,6 +2,7 @@
 
 import io
 from datetime import datetime
+from html import escape
 
 import numpy as np
 import pytest
@@ -46,6 +47,17 @@ def test_a_file_is_answered_and_a_bad_one_says_why_and_keeps_the_answer(panel, m
     panel.pixel_size.value = 3.0
     panel.work.pool.submit(int).result(120)
     panel.pixel_size.value = micrograph.pixel_size_A
+
+
+@pytest.mark.parametrize("name", ["金" * 100 + ".npy", "x" * 300 + ".npy", "$a_$ & b.npy"])
+def test_names_of_any_length_and_kind_are_taken(panel, micrograph, name):
+    buffer = io.BytesIO()
+    np.save(buffer, micrograph.images[0])
+    panel.pixel_size.value = micrograph.pixel_size_A
+    _give(panel, name, buffer.getvalue())
+    assert "Done" in panel.status.value and f"<h2>{escape(name)}</h2>" in panel.view.value
+    _give(panel, name, buffer.getvalue()[:1000])
+    assert f"Not possible: {escape(name)} is no readable NumPy file" in panel.status.value
 
 
 def test_names_cannot_break_the_panel_or_leave_the_folder(panel, tmp_path):
