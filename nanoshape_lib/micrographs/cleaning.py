@@ -37,9 +37,9 @@ class Cleaned(NamedTuple):
 def clean(image: np.ndarray) -> Cleaned:
     """Replace single bad pixels and make the brightness of the background even.
 
-    ``image``: one image (rows, columns), finite, any units. Returns float32 image with the old mean; numbers of
-    replaced bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean, or of the
-    image's range if it is not in counts.
+    ``image``: one image (rows, columns), finite, any units. Returns the float32 image with the old mean; numbers of
+    replaced bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean, or
+    of the image's range if it is not in counts.
     """
     fixed, bright, dark = replace_outliers(np.asarray(image, dtype=np.float32))
     background = illumination(fixed)

@@ -200,8 +200,8 @@ def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``metal``, ``micrograph``, ``pixel_size_A``; ``lattice_A`` and ``uncertainty_A``, from rings where ``ring`` is
         true and else from the spectral check; ``surprise``, the greatest of the three of
-        :class:`nanoshape_lib.micrographs.pixel_size.Consensus`; and whether the report says (``said``) that something is
-        not as usual.
+        :class:`~nanoshape_lib.micrographs.pixel_size.Consensus`; and whether the report says (``said``) that it is
+        unusual.
     """
     rows = []
     for (metal, number), part in found_particles(table).groupby(KEYS, sort=False):
