@@ -155,7 +155,7 @@ def test_info_says_what_is_there_and_what_is_missing(copied):
     shutil.rmtree(copied / "train/seal/c/1")
     status, lines, _ = run("info", copied)
     assert status == 0
-    assert lines[0] == f"{copied}: schema 2, 6.6 MB in 52 files"
+    assert lines[0] == f"{copied}: schema 3, 6.6 MB in 52 files"
     assert "design: seed 7, fidelity fast, film first, 200 kV" in lines
     assert "sizes: 40 Å" in lines and "defoci: -70, 10, 90 Å" in lines
     assert lines[-3:] == [
