@@ -24,8 +24,8 @@ from nanoshape_lib.paths import DATA, ROOT, read_manifest
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY = ROOT / "nanoshape_lib"
-# It reads compressed TIFF files for tifffile.
-NEEDED_BY_READERS = {"imagecodecs"}
+# Compressed TIFF files for tifffile, and units of length by RosettaSciIO's registry.
+NEEDED_BY_READERS = {"imagecodecs", "pint"}
 
 
 def normalised(name):

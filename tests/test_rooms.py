@@ -114,14 +114,30 @@ def test_the_library_is_thin():
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= 12_000
 
 
-@pytest.mark.parametrize("call", ["poisson"])
-@MERGING
-def test_what_is_computed_in_one_function_only(call):
-    places = [place for place, _, tree in functions() if call in called(tree)]
-    assert len(places) == 1, places
+def test_camera_noise_is_drawn_and_waves_become_intensities_in_one_function_each():
+    drawn = [found for found, _, tree in functions() if "poisson" in called(tree)]
+    assert drawn == ["simulation/imaging.py:record"]
+    assert [found for found, name, _ in functions() if re.search("intensity_spectrum|form_images", name)] == [
+        "simulation/imaging.py:intensity_spectrum",
+        "simulation/imaging.py:form_images",
+    ]
 
 
-@MERGING
+def test_the_aberration_function_is_written_once():
+    """Beside it only the explicit average over foci, its independent check, has a term of the spherical aberration."""
+    terms = {
+        found
+        for found, _, tree in functions()
+        for product in ast.walk(tree)
+        if isinstance(product, ast.BinOp)
+        for node in ast.walk(product)
+        if isinstance(node, ast.Attribute) and node.attr == "Cs_A"
+    }
+    assert "simulation/optics.py:aberration_function" in terms
+    others = {found for found in terms if not found.startswith("simulation/optics.py")}
+    assert others <= {"simulation/validation.py:explicit_intensity"}
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_a_newcomers_word_names_a_file_or_a_function(word):
     pattern = re.compile(rf"(^|_)({word})s?(_|$)", re.IGNORECASE)

@@ -34,7 +34,7 @@ from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import DATA
 from nanoshape_lib.simulation.exit_waves import wave_pixels
 from nanoshape_lib.simulation.imaging import focal_series, standardise
-from nanoshape_lib.simulation.optics import Camera, Microscope, focal_modes, intensity_pixels
+from nanoshape_lib.simulation.optics import Camera, Microscope, focal_spread_modes, intensity_pixels
 from nanoshape_lib.studies.results import load_results
 from nanoshape_lib.widgets.knobs import KNOBS, seen
 
@@ -113,7 +113,7 @@ def catalogue(waves: Iterable[StoredWave]) -> dict[str, Any]:
     microscope, camera = Microscope(), Camera()
     knob = KNOBS["focal_spread_A"]
     modes = {
-        f"{spread:g}": focal_modes(microscope.model_copy(update={"focal_spread_A": spread})).round(6).tolist()
+        f"{spread:g}": focal_spread_modes(microscope.model_copy(update={"focal_spread_A": spread})).round(6).tolist()
         for spread in np.arange(knob.minimum, knob.maximum + knob.step, knob.step)
     }
     return {

@@ -17,7 +17,7 @@ from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, SHAPE_MA
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.film import Scene
-from nanoshape_lib.simulation.optics import Camera, Microscope, mtf, phase_transfer
+from nanoshape_lib.simulation.optics import Camera, Microscope, contrast_transfer, mtf
 
 CARBON_COLOUR = "#5b5b5b"
 GENERAL, ZONE_AXIS, THIRD = "#4b2991", "#c0392b", "#00796b"
@@ -106,7 +106,7 @@ def transfer_functions(microscope: Microscope, defoci_A: Sequence[float], rings:
     fig, axes = plt.subplots(len(defoci_A), 1, figsize=(7.2, 1.55 * len(defoci_A)), sharex=True, sharey=True)
     q = np.linspace(0, microscope.aperture_per_A, 600)
     for ax, defocus in zip(np.atleast_1d(axes), defoci_A, strict=True):
-        transfer, envelope = phase_transfer(q, defocus, microscope)
+        transfer, envelope = contrast_transfer(q, defocus, microscope)
         ax.fill_between(q, -envelope, envelope, color=PALE, lw=0)
         ax.plot(q, transfer, color=GENERAL)
         ax.axhline(0, color=QUIET, lw=0.6)
@@ -151,7 +151,7 @@ def coherence_comparison(images: Mapping[str, np.ndarray], defocus_A: float) -> 
 
 
 @styled
-def camera(images: Mapping[str, np.ndarray], camera: Camera) -> Figure:
+def doses_and_camera(images: Mapping[str, np.ndarray], camera: Camera) -> Figure:
     """One image at several doses, each in its own grey scale, and the camera's modulation transfer."""
     fig, axes = plt.subplots(1, len(images) + 1, figsize=(7.2, 2.2), width_ratios=[*[1] * len(images), 1.25])
     for ax, (name, image) in zip(axes, images.items(), strict=False):
@@ -279,7 +279,7 @@ def defocus_sampling(microscope: Microscope, defoci_A: tuple[float, ...]) -> Fig
     limit = 1.15 * max(abs(defocus) for defocus in defoci_A)
     defocus = np.linspace(-limit, limit, 400)
     q = np.linspace(0, microscope.aperture_per_A, 500)
-    rows = np.stack([phase_transfer(q, value, microscope)[0] for value in defocus])
+    rows = np.stack([contrast_transfer(q, value, microscope)[0] for value in defocus])
     extent = (0, microscope.aperture_per_A, -limit, limit)
     picture = ax.imshow(rows, origin="lower", aspect="auto", cmap="PuOr", vmin=-1, vmax=1, extent=extent)
     for value in defoci_A:
@@ -352,7 +352,7 @@ def _show_spectrum(ax: Axes, image: np.ndarray, pixel_size_A: float) -> None:
 
 def _show_transfer(ax: Axes, defocus_A: float, microscope: Microscope, camera: Camera) -> None:
     q = np.linspace(0, microscope.aperture_per_A, 400)
-    transfer, envelope = phase_transfer(q, defocus_A, microscope)
+    transfer, envelope = contrast_transfer(q, defocus_A, microscope)
     # In one direction, along the pixels' rows: a pixel integrates over its width.
     seen = mtf(camera, torch.as_tensor(q)).numpy() * np.abs(np.sinc(q * camera.pixel_size_A))
     ax.plot(q, transfer, color=TRANSFER, lw=1.3)

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.html import picture
-from nanoshape_lib.figures.micrographs import overview
+from nanoshape_lib.figures.robustness import overview
 from nanoshape_lib.micrographs.analysis import Analysis, Explanation, labels, predictions
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import replacing

@@ -235,19 +235,23 @@ def nearest_order(shape: Shape, size_A: float) -> int:
 @cache
 def _particle(shape: Shape, order: int) -> Atoms:
     """The particle of a shape and order; copy it before changing it."""
-    atoms = _cluster(shape, order)
+    atoms = _icosahedron(order) if shape is Shape.ICOSAHEDRON else _crystal(shape, order)
     atoms.positions -= atoms.positions.mean(axis=0)
-    if shape is Shape.ICOSAHEDRON:
-        atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / mean_neighbour_distance(atoms)
     info = {"shape": int(shape), "size_A": volume_equivalent_diameter(len(atoms))}
     return Atoms(atoms.symbols, atoms.positions, info=info)
 
 
-def _cluster(shape: Shape, order: int) -> Atoms:
-    """ASE's cluster of a shape and order, before centring and scaling."""
+def _icosahedron(order: int) -> Atoms:
+    """ASE's icosahedron with the mean neighbour distance of gold."""
+    atoms = Icosahedron("Au", order + 1, latticeconstant=GOLD_LATTICE_CONSTANT_A)
+    atoms.positions -= atoms.positions.mean(axis=0)
+    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / mean_neighbour_distance(atoms)
+    return atoms
+
+
+def _crystal(shape: Shape, order: int) -> Atoms:
+    """ASE's cluster of a face-centred cubic shape and order, before centring."""
     lattice = {"latticeconstant": GOLD_LATTICE_CONSTANT_A}
-    if shape is Shape.ICOSAHEDRON:
-        return Icosahedron("Au", order + 1, **lattice)
     if shape is Shape.OCTAHEDRON:
         return Octahedron("Au", order, **lattice)
     if shape is Shape.CUBOCTAHEDRON:

@@ -22,7 +22,7 @@ from nanoshape_lib.simulation.optics import (
     Microscope,
     Setting,
     aberration_function,
-    focal_modes,
+    focal_spread_modes,
     intensity_pixels,
     mtf,
     source_envelope,
@@ -68,7 +68,7 @@ def _mode_weights(
     q = np.fft.fftfreq(n, field_A / n)
     u = q[:, None] ** 2 + q**2
     points = np.linspace(0.0, microscope.aperture_per_A**2, KERNEL_POINTS)
-    weights = [np.interp(u, points, mode) * (u <= points[-1]) for mode in focal_modes(microscope)]
+    weights = [np.interp(u, points, mode) * (u <= points[-1]) for mode in focal_spread_modes(microscope)]
     return torch.as_tensor(np.stack(weights), dtype=torch.float32, device=device)
 
 
@@ -89,8 +89,8 @@ def intensity_spectrum(
 ) -> torch.Tensor:
     """Spectrum of the partially coherent image intensity, before the camera.
 
-    Temporal coherence is that of :func:`~nanoshape_lib.simulation.optics.focal_modes`. Spatial coherence is the factor
-    ``exp(-(θ/2λ)² |∇χ(q)|²)`` on the intensity's spectrum, with θ the 1/e half width of the convergence:
+    Temporal coherence is that of :func:`~nanoshape_lib.simulation.optics.focal_spread_modes`. Spatial coherence is
+    the factor ``exp(-(θ/2λ)² |∇χ(q)|²)`` on the intensity's spectrum, with θ the 1/e half width of the convergence:
     a tilt of the illumination shifts a defocused image without changing it, so this is exact for pure
     defocus and any object, and for any aberration in the limit of weak scattering.
 

@@ -266,7 +266,7 @@ def source_envelope(qx: Array, qy: Array, microscope: Microscope, defocus_A: flo
     return torch.exp(damping) if isinstance(damping, torch.Tensor) else np.exp(damping)  # type: ignore
 
 
-def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
+def contrast_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
     """Contrast transfer function (CTF) of a weak phase object along x: sin χ under its coherence envelopes.
 
     Parameters
@@ -289,7 +289,7 @@ def phase_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> t
     return np.sin(aberration_function(q, zero, microscope, defocus_A)) * envelope, envelope
 
 
-def focal_modes(microscope: Microscope) -> np.ndarray:
+def focal_spread_modes(microscope: Microscope) -> np.ndarray:
     """Coherent systems whose intensities add up to the average over the focal spread.
 
     A change of focus by f multiplies the wave by ``exp(-iπλ f u)``, ``u = q²``. The average over a

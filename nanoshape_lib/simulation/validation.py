@@ -32,10 +32,10 @@ from nanoshape_lib.simulation.optics import (
     Camera,
     Microscope,
     aberration_function,
-    focal_modes,
+    contrast_transfer,
+    focal_spread_modes,
     intensity_pixels,
     mtf,
-    phase_transfer,
 )
 
 # Film blocks are 30 Å thick: slices of 3 Å end at the film's faces.
@@ -267,7 +267,11 @@ def coherence_table(
     images: Sequence[dict[str, np.ndarray]], defoci_A: Sequence[float], microscope: Microscope
 ) -> pd.DataFrame:
     """Error against the explicit average, mean intensity and cost, for each treatment and defocus [Å]."""
-    cost = {"explicit": FOCUS_NODES * ANGLE_NODES**2, "low rank": len(focal_modes(microscope)), "quasi-coherent": 1}
+    cost = {
+        "explicit": FOCUS_NODES * ANGLE_NODES**2,
+        "low rank": len(focal_spread_modes(microscope)),
+        "quasi-coherent": 1,
+    }
     rows = [
         {
             "defocus_A": defocus,
@@ -482,7 +486,7 @@ def lens_checks(
     weak = torch.fft.fft2(torch.as_tensor(grating)[None, :, None].expand(1, n, n)) / n**2
     for value_A in (defocus_A, -defocus_A):
         spectrum = intensity_spectrum(weak, torch.tensor([value_A]), microscope, pixels)[0]
-        transfer, _ = phase_transfer(np.array([cycles / FIELD_A]), value_A, microscope)
+        transfer, _ = contrast_transfer(np.array([cycles / FIELD_A]), value_A, microscope)
         found = spectrum[cycles, 0].real.item() / phase
         what = f"transfer of {{111}} fringes, defocus {value_A:+g} Å"
         checks.append(Check(what, found, float(transfer[0]), 0.005, "formula for a weak phase object"))

@@ -185,7 +185,7 @@ def controls(job: Job) -> Study:
     def depends(profile: Profile) -> Any:
         return profile.dataset, profile.validation_waves, profile.controls
 
-    return Study([part(name) for name in CONTROLS], depends, recipes=RECIPES | {"controls": RECIPE})
+    return Study([part(name) for name in CONTROLS], depends, recipes=RECIPES | {"controls": RECIPE}, own="controls")
 
 
 def _first(images: ImageSet, count: int) -> ImageSet:

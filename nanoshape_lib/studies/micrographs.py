@@ -150,7 +150,9 @@ def micrographs(job: Job) -> Study:
     parts += [part(FOUR, metal, seed + METALS_SEED + number) for metal in METALS for number in numbers]
     origin |= {"particles": PARTICLES, "dose_e_A2": DOSE_E_A2}
     recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "micrographs": RECIPE}
-    return Study(parts, lambda profile: (profile.dataset.fidelity, profile.dataset.seed), origin, recipes)
+    return Study(
+        parts, lambda profile: (profile.dataset.fidelity, profile.dataset.seed), origin, recipes, "micrographs"
+    )
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:

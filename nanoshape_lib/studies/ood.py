@@ -442,4 +442,4 @@ def ood(job: Job) -> Study:
     parts = [part("cnn6", None), part("cnn6_ranges", ranged)]
     parts.append(Part("references", {"network": "references"}, ("reference_images",), references))
     origin = {"weights_sha256": {name: file_sha256(job.weights_file(name)) for name in ("cnn6", "cnn6_ranges")}}
-    return Study(parts, lambda profile: profile.dataset, origin, OOD)
+    return Study(parts, lambda profile: profile.dataset, origin, OOD, "ood")

@@ -96,7 +96,10 @@ class Study:
     origin
         Further provenance that must be the same too, such as the digests of the weights.
     recipes
-        Versions of the steps that stand behind the tables.
+        Versions of the steps that stand behind the tables; those of the steps before the study may have been raised
+        since: then the tables say both.
+    own
+        Which of them is the study's own: tables of another version of it are refused.
     wide
         Tables of one column a part, named like it, beside the column ``group``.
     """
@@ -105,6 +108,7 @@ class Study:
     depends: Callable[[Profile], Any]
     origin: dict[str, Any] = field(default_factory=dict)
     recipes: Mapping[str, int] = field(default_factory=dict)
+    own: str = ""
     wide: str = ""
 
 
@@ -163,12 +167,13 @@ def _read(asked: Study, job: Job) -> tuple[Cells, dict[str, dict]]:
         if not (job.folder / f"{name}.csv").is_file():
             continue
         tables[name], origin = load_results(name, job.folder, as_text=True)
-        expected = asked.origin | {"recipes": dict(asked.recipes)}
         try:
-            same = asked.depends(Profile.model_validate(origin.get("profile"))) == asked.depends(job.profile)
+            same = origin.get("recipes", {}).get(asked.own) == asked.recipes.get(asked.own) and asked.depends(
+                Profile.model_validate(origin.get("profile"))
+            ) == asked.depends(job.profile)
         except ValidationError:
             same = False
-        if not same or any(origin.get(key) != each for key, each in expected.items()):
+        if not same or any(origin.get(key) != each for key, each in asked.origin.items()):
             raise NanoshapeError(f"{job.folder}/{name}.csv is of another design; name another folder, or move it away")
         origins[name] = origin
     return tables, origins
@@ -208,6 +213,8 @@ def _save(
         earlier = origins.get(name, {})
         hours = {"hours": round(earlier.get("hours", 0) + seconds / 3600, 6)}
         common = provenance(job.profile, job.device) | counts | hours | {"recipes": dict(asked.recipes)}
+        if earlier.get("recipes", common["recipes"]) != common["recipes"]:
+            common["earlier_recipes"] = earlier["recipes"]
         origins[name] = earlier | common | asked.origin | dict(about)
     names = {name: None for each in held.values() for name in each}
     save_tables({name: (_joined(name, asked, held), origins[name] | counts) for name in names}, job.folder)

@@ -17,7 +17,7 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from nanoshape_lib.datasets.design import DatasetDesign, Split
-from nanoshape_lib.datasets.images import ImageSet, expose
+from nanoshape_lib.datasets.images import ImageSet, Series, image_set
 from nanoshape_lib.networks.features import Views
 from nanoshape_lib.particles import decoys, orientation
 from nanoshape_lib.simulation.devices import on_all_cores
@@ -203,16 +203,18 @@ def make_series(
     pixels: Sequence[int] | int | None = None,
     device: str = "cpu",
 ) -> ImageSet:
-    """Standardised images (N * series, n, n) of exit waves (2, m, m) at drawn settings, and the ``defocus_A`` of each.
+    """Standardised images (N * series, n, n) of exit waves (2, m, m) at drawn settings, and the settings of each.
 
     ``pixels`` is into how many pixels the field is truly divided: for all, or for each wave; by default the design's.
     """
 
-    def make(place: int) -> tuple[Tensor, list[float]]:
-        rng, (real, imaginary) = np.random.default_rng((*seed, place)), waves[place].astype(np.float32)
-        drawn, true = settings(rng), pixels[place] if isinstance(pixels, Sequence) else pixels
-        images = expose(real + 1j * imaginary, drawn, design, rng, true or design.camera.pixels, device)
-        return images, [setting.defocus_A for setting in drawn]
+    def wave(place: int) -> np.ndarray:
+        real, imaginary = waves[place].astype(np.float32)
+        return real + 1j * imaginary
 
-    images, defoci = zip(*on_all_cores(make, range(len(waves)), "images"), strict=True)
-    return ImageSet(torch.cat(images), pd.DataFrame({"defocus_A": np.concatenate(defoci)}))
+    def series(place: int) -> Series:
+        rng = np.random.default_rng((*seed, place))
+        drawn, noise = settings(rng), torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+        return Series(drawn, noise, pixels=pixels[place] if isinstance(pixels, Sequence) else pixels)
+
+    return image_set(wave, series, pd.DataFrame(index=range(len(waves))), design, "images", device)

@@ -41,7 +41,7 @@ from nanoshape_lib.simulation.exit_waves import FIDELITIES, Window, exit_wave, f
 from nanoshape_lib.simulation.film import Scene
 from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum
 from nanoshape_lib.simulation.multislice import multislice
-from nanoshape_lib.simulation.optics import focal_modes, intensity_pixels
+from nanoshape_lib.simulation.optics import focal_spread_modes, intensity_pixels
 from nanoshape_lib.studies.profiles import load_profile
 from nanoshape_lib.studies.results import RESULTS
 from nanoshape_lib.studies.trainings import IMAGES
@@ -151,7 +151,7 @@ def measure_images(table: Table, paper: DatasetDesign, waves_per_second: float, 
     together = 1 / (1 / (series * waves_per_second) + 1 / images_per_second)
     waves, images, size = cost(paper)
     table.add(
-        f"images alone, {len(focal_modes(paper.microscope))} coherent systems each, all cores",
+        f"images alone, {len(focal_spread_modes(paper.microscope))} coherent systems each, all cores",
         images_per_second,
         "images/s",
     )

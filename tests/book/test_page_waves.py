@@ -17,7 +17,7 @@ from nanoshape_lib.particles.specimen import shake
 from nanoshape_lib.simulation.exit_waves import exit_wave, wave_pixels
 from nanoshape_lib.simulation.film import Placement, deposit
 from nanoshape_lib.simulation.imaging import form_images, standardise
-from nanoshape_lib.simulation.optics import Camera, Microscope, mtf, phase_transfer
+from nanoshape_lib.simulation.optics import Camera, Microscope, contrast_transfer, mtf
 from nanoshape_lib.widgets.knobs import KNOBS, seen
 
 SETTINGS = 10
@@ -139,7 +139,7 @@ def test_wave_spectrum_and_transfer_are_the_librarys(tab, waves, turn):
     settings = {name: getattr(microscope, name) for name in ("Cs_A", "focal_spread_A", "convergence_mrad")}
     q = np.linspace(0, microscope.aperture_per_A, 30)
     found = tab.evaluate(PANELS, [wave.name, turn, settings | {"defocus_A": -120.0}, q.tolist()])
-    transfer, envelope = phase_transfer(q, -120.0, microscope)
+    transfer, envelope = contrast_transfer(q, -120.0, microscope)
     assert [point["transfer"] for point in found["curve"]] == pytest.approx(transfer, abs=1e-9)
     assert [point["envelope"] for point in found["curve"]] == pytest.approx(envelope, abs=1e-9)
     assert found["camera"] == pytest.approx(mtf(camera, torch.as_tensor(q)).numpy(), abs=1e-9)

@@ -10,7 +10,7 @@ from nanoshape_lib.micrographs.detection import COLUMNS, find
 
 
 def test_every_particle_is_found_where_it_lies_and_nothing_else(micrograph):
-    image, pixel_A, truth = micrograph
+    image, pixel_A, truth = micrograph.images[0], micrograph.pixel_size_A, micrograph.truth
     found = find(image, pixel_A)
     away = pixel_A * np.hypot(
         truth["row"].to_numpy()[:, None] - found["row"].to_numpy(),
@@ -25,7 +25,7 @@ def test_every_particle_is_found_where_it_lies_and_nothing_else(micrograph):
 
 
 def test_boxes_follow_a_turned_image_and_do_not_depend_on_its_unit(micrograph):
-    image, pixel_A, _ = micrograph
+    image, pixel_A = micrograph.images[0], micrograph.pixel_size_A
     one, other = find(image, pixel_A), find(np.ascontiguousarray(image.T) * 4000 + 17, pixel_A)
     np.testing.assert_allclose(
         other[["row", "column"]].sort_values("row"), one[["column", "row"]].sort_values("column"), atol=2
@@ -37,7 +37,7 @@ def test_noise_holds_no_particle(rng):
 
 
 def test_a_particle_cut_by_the_edge_is_marked_and_not_cut_out(micrograph):
-    image, pixel_A, truth = micrograph
+    image, pixel_A, truth = micrograph.images[0], micrograph.pixel_size_A, micrograph.truth
     row = truth["row"].sort_values().iloc[3]
     part = image[int(row) :]
     found = find(part, pixel_A)
@@ -74,7 +74,7 @@ def test_noise_is_that_of_pixels_of_one_angstrom(across, rng):
 
 
 def test_other_particles_are_replaced_by_film(micrograph):
-    image, pixel_A, _ = micrograph
+    image, pixel_A = micrograph.images[0], micrograph.pixel_size_A
     found = find(image, pixel_A)
     spots = found[["row", "column"]].to_numpy() * pixel_A
     apart = np.hypot(*(spots[:, None] - spots).T) + 1e9 * np.eye(len(spots))

@@ -17,10 +17,10 @@ from nanoshape_lib.simulation.optics import (
     KERNEL_POINTS,
     Camera,
     Microscope,
-    focal_modes,
+    contrast_transfer,
+    focal_spread_modes,
     intensity_pixels,
     mtf,
-    phase_transfer,
 )
 from nanoshape_lib.simulation.validation import explicit_intensity
 
@@ -68,7 +68,7 @@ def relative_rms(image, reference):
 @pytest.mark.parametrize("focal_spread_A", [0.0, 10.0, 30.0, 60.0])
 def test_focal_modes_add_up_to_the_gaussian_average(focal_spread_A):
     microscope = Microscope(focal_spread_A=focal_spread_A)
-    modes = focal_modes(microscope)
+    modes = focal_spread_modes(microscope)
     u = np.linspace(0, microscope.aperture_per_A**2, KERNEL_POINTS)
     kernel = np.exp(-((np.pi * microscope.wavelength_A * focal_spread_A / 2 * (u[:, None] - u)) ** 2))
     error = np.abs(modes.T @ modes - kernel)
@@ -129,7 +129,7 @@ def test_a_weak_phase_is_transferred_by_the_sine_of_chi_at_every_frequency(weak,
     wave, phase = weak
     image = np.fft.fft2(intensity(wave, defocus_A, microscope) - 1)
     q = np.sqrt(squared_frequencies(PIXELS))
-    expected = 2 * phase_transfer(q, defocus_A, microscope)[0] * np.fft.fft2(phase)
+    expected = 2 * contrast_transfer(q, defocus_A, microscope)[0] * np.fft.fft2(phase)
     inside = (q > 0) & (q < 0.95 * microscope.aperture_per_A)
     assert np.linalg.norm((image - expected)[inside]) < 0.01 * np.linalg.norm(expected[inside])
 

@@ -11,7 +11,7 @@ from nanoshape_lib.datasets.images import make_images_at
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.imaging import focal_series, form_images
-from nanoshape_lib.simulation.optics import LIMITS, Camera, Microscope, Ranges, Setting, phase_transfer
+from nanoshape_lib.simulation.optics import LIMITS, Camera, Microscope, Ranges, Setting, contrast_transfer
 
 QUIET = Camera(dose_e_A2=None)
 COHERENT = Microscope(focal_spread_A=0, convergence_mrad=0)
@@ -102,7 +102,7 @@ def test_astigmatism_acts_as_defocus_that_depends_on_the_direction():
     for h, k in spots:
         q, azimuth = math.hypot(h, k) / FIELD_A, math.degrees(math.atan2(k, h))
         local = 60 - 45 * math.cos(math.radians(2 * (azimuth - 30)))
-        sine, _ = phase_transfer(np.array(q), local, COHERENT.model_copy(update={"Cs_A": -1e5}))
+        sine, _ = contrast_transfer(np.array(q), local, COHERENT.model_copy(update={"Cs_A": -1e5}))
         # A weak phase object of amplitude a gives the contrast 2 a sin χ.
         assert amplitude_at(image, h, k) == pytest.approx(2e-3 * float(sine) * camera(h, k), abs=2e-6)
 

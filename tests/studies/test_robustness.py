@@ -12,7 +12,7 @@ from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.figures.transfer import range_contributions, specimen_curves, transfer_curves
+from nanoshape_lib.figures.robustness import range_contributions, specimen_curves, transfer_curves
 from nanoshape_lib.networks.models import build_model, load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, predict
 from nanoshape_lib.particles.shapes import neighbour_distances
