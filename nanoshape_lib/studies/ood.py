@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
 
@@ -247,11 +246,6 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
 
     They are on all films that the design leaves aside, at orientations of their own: a network and its heads were
     chosen on those of the design's validation set, and what is measured on one film alone differs from others.
-
-    Raises
-    ------
-    NanoshapeError
-        If the design leaves no film aside.
     """
     aside = sorted(set(range(BLOCKS)).difference(*(design.split(split).blocks for split in SPLITS)))
     if not aside:
@@ -280,26 +274,22 @@ def auroc(known: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 
     Both are scores (groups, images of each). The interval is that of DeLong et al. 1988 for groups (Obuchowski 1997).
     """
-    truth = np.repeat([0, 1], [known.size, other.size])
-    area = float(roc_auc_score(truth, np.concatenate([known.ravel(), other.ravel()])))
 
-    def variance(scores: np.ndarray, among: np.ndarray) -> float:
-        ordered = np.sort(among, axis=None)
-        ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
-        return (ranks / (2 * among.size)).mean(axis=1).var(ddof=1) / len(scores)
+    def above(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """The share of ``among`` below each score, ties by half, as a mean over each group."""
+        places = [np.searchsorted(np.sort(among, axis=None), scores, side) for side in ("left", "right")]
+        return np.mean(places, axis=(0, 2)) / among.size
 
-    reach = 1.96 * np.sqrt(variance(other, known) + variance(known, other))
+    shares = above(other, known), above(known, other)
+    area, reach = float(shares[0].mean()), 1.96 * np.sqrt(sum(each.var(ddof=1) / len(each) for each in shares))
     return area, max(0.0, area - reach), min(1.0, area + reach)
 
 
 def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
     """How well each score, and all together, tell each kind from the test particles, from one image and from a series.
 
-    Returns
-    -------
-    DataFrame
-        ``kind``, ``method``, ``images`` (1 or the series), ``auroc`` with its interval ``low`` to ``high``, the ``bar``
-        that is asked for, ``refused``, the share that the limit for 95 % coverage refuses, and ``groups``.
+    Columns: ``kind``, ``method``, ``images`` (1 or the series), ``auroc`` with its interval ``low`` to ``high``, the
+    ``bar`` that is asked for, ``refused``, the share that the limit for 95 % coverage refuses, and ``groups``.
     """
     rows = []
     for count in (1, series):
@@ -345,12 +335,9 @@ def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int)
 def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
     """How often the set for 95 % holds the true shape: on test particles, in parts of these, and under each shift.
 
-    Returns
-    -------
-    DataFrame
-        ``shift``, ``method``, ``images`` of a decision, ``coverage`` with its group-bootstrap interval ``low`` to
-        ``high``, ``size``, the mean number of shapes in sets that are not empty, ``empty``, the share of empty ones,
-        ``accuracy`` of the first choice, ``accuracy_known`` among the sets that are not empty, ``groups``.
+    Columns: ``shift``, ``method``, ``images`` of a decision, ``coverage`` with its group-bootstrap interval ``low`` to
+    ``high``, ``size``, the mean number of shapes in sets that are not empty, ``empty``, the share of empty ones,
+    ``accuracy`` of the first choice, ``accuracy_known`` among the sets that are not empty, ``groups``.
     """
     rows = []
     shifts = {"none": test} | {name: seen for name, seen in kinds.items() if (seen.about["label"] >= 0).all()}
@@ -375,43 +362,36 @@ def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Sc
     return pd.DataFrame(rows, columns=[*columns, "groups"])
 
 
-def measured(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], name: str) -> Made:
-    """The tables ``trust_NAME_ood`` and ``trust_NAME_coverage`` of a network, with what stands behind them."""
-    series, label = max(trust.calibrations), test.about["label"]
+def ood_study(fitting: Fitting) -> Made:
+    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure it.
+
+    The tables are ``trust_NAME_ood``, see :func:`ood_table`, and ``trust_NAME_coverage``, see :func:`coverage_table`.
+    Nothing but the reported numbers is learned from the test set and from the kinds.
+    """
+    sizes, series, name = fitting.sizes, fitting.sizes.series, fitting.weights.stem
+    aside = calibration_store(fitting.store.design, sizes.held, fitting.cache)
+    held = fitting.scored_split(aside, "validation", sizes.held)
+    test = fitting.scored_split(fitting.store, "test", sizes.test)
+    trust = calibrate(fitting.heads, held.logits, held.measured, held.about["label"].to_numpy(np.int64), series)
+    whole = {kind: fitting.scored_kind(kind) for kind in KINDS}
+    kinds: dict[str, Scored] = {}
+    for kind, seen in whole.items():
+        kinds |= {kind: seen} | (by_fringes(kind, seen, fitting.kinds_design) if kind in METALS else {})
     views = {"one_view": test.logits[:, 0], "averaged": test.logits.mean(axis=1)}
     predicted = {view: predictions_table(test.about, each, trust.temperature) for view, each in views.items()}
     about = {
-        "particles": {"held": len(held.about) // series, "test": len(label) // series},
+        "particles": {"held": len(held.about) // series, "test": len(test.about) // series},
         "temperature": trust.temperature,
         **{f"calibration_error_{view}": calibration_error(each) for view, each in predicted.items()},
         **{f"accuracy_{view}": float(each["correct"].mean()) for view, each in predicted.items()},
+        "sizes": sizes._asdict(),
     }
-    whole = {kind: seen for kind, seen in kinds.items() if ", " not in kind}
     tables = {
         f"trust_{name}_ood": ood_table(trust, test, kinds, series),
         f"trust_{name}_coverage": coverage_table(trust, held, test, whole, series),
     }
-    return Made(tables, about=about)
-
-
-def ood_study(fitting: Fitting) -> Made:
-    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure it; see :func:`measured`.
-
-    Nothing but the reported numbers is learned from the test set and from the kinds.
-    """
-    sizes = fitting.sizes
-    aside = calibration_store(fitting.store.design, sizes.held, fitting.cache)
-    held = fitting.scored_split(aside, "validation", sizes.held)
-    test = fitting.scored_split(fitting.store, "test", sizes.test)
-    labels = held.about["label"].to_numpy(np.int64)
-    trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
-    kinds: dict[str, Scored] = {}
-    for name in KINDS:
-        kinds[name] = fitting.scored_kind(name)
-        kinds |= by_fringes(name, kinds[name], fitting.kinds_design) if name in METALS else {}
-    made = measured(trust, held, test, kinds, fitting.weights.stem)
     save_trust(trust, fitting.weights)
-    return made._replace(about={**made.about, "sizes": sizes._asdict()})
+    return Made(tables, about=about)
 
 
 def ood(job: Job) -> Study:
