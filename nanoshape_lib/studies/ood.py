@@ -293,19 +293,16 @@ def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int)
     """
     rows = []
     for count in (1, series):
-        by_score = dict(zip((*SCORES, ALL), _scores(test.judged(trust, count)), strict=True))
+        usual = test.judged(trust, count)
         for kind, seen in tqdm(kinds.items(), desc="AUROC", unit="kind"):
             judged = seen.judged(trust, count)
-            for (method, usual), other in zip(by_score.items(), _scores(judged), strict=True):
-                known, others = (each.reshape(-1, series // count) for each in (usual, other))
+            for place, method in enumerate((*SCORES, ALL)):
+                scores = (each.ood_score if method == ALL else each.parts[:, place] for each in (usual, judged))
+                known, others = (each.reshape(-1, series // count) for each in scores)
                 refused = (~judged.members.any(axis=1)).mean() if method == ALL else np.nan
                 rows.append((kind, method, count, *auroc(known, others), BARS.get(kind), refused, len(others)))
     columns = ["kind", "method", "images", "auroc", "low", "high", "bar", "refused", "groups"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _scores(judged: Judgement) -> list[np.ndarray]:
-    return [*judged.parts.T, judged.ood_score]
 
 
 def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int) -> dict[str, np.ndarray]:

@@ -93,15 +93,10 @@ class Study:
     wide: str = ""
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that no study has."""
-    if name not in STUDIES:
-        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
-
-
 def study(name: str, job: Job) -> Study:
     """The study of this name, none of its parts made."""
-    check_name(name)
+    if name not in STUDIES:
+        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
     return getattr(import_module(f"nanoshape_lib.studies.{STUDIES[name]}"), name)(job)
 
 
@@ -137,9 +132,8 @@ Cells = dict[str, pd.DataFrame]
 def _read(asked: Study, job: Job) -> tuple[Cells, dict[str, dict]]:
     """The tables that an earlier call left, their cells as text, and their provenance."""
     tables, origins = {}, {}
-    for name in {name: None for part in asked.parts for name in part.tables}:
-        if not (job.folder / f"{name}.csv").is_file():
-            continue
+    names = {name: None for part in asked.parts for name in part.tables}
+    for name in (name for name in names if (job.folder / f"{name}.csv").is_file()):
         tables[name], origin = load_results(name, job.folder, as_text=True)
         try:
             same = origin.get("recipes", {}).get(asked.own) == asked.recipes.get(asked.own) and asked.depends(

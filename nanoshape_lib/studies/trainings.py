@@ -116,14 +116,32 @@ def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> P
 
 def train_and_test(
     profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
-) -> tuple[dict, np.ndarray]:
-    """The card of a training as by :func:`train_once`, and the logits for the test images, kept with its weights."""
+) -> tuple[dict, pd.DataFrame]:
+    """The row of a training in the table of figure S1, and its predictions for the test images.
+
+    The logits are kept with the weights of :func:`train_once`.
+    """
     model, card = train_once(profile, config, sets, rows, deadline)
-    path = _run_folder(profile, config, rows) / "test_logits.npy"
+    path, test = _run_folder(profile, config, rows) / "test_logits.npy", sets["test"]
     if not path.exists():
         with replacing(path) as partial:
-            np.save(partial, predict(model, sets["test"].images))
-    return card, np.load(path)
+            np.save(partial, predict(model, test.images))
+    logits = np.load(path)
+    predictions = predictions_table(test.table, logits)
+    accuracy, low, high = accuracy_interval(predictions)
+    row = {name: card[name] for name in ("architecture", "train_images", "train_waves")} | {
+        "seed": config.seed,
+        "parameters": card["parameters"],
+        "epochs": len(card["history"]),
+        "val_accuracy": card["history"][card["best_epoch"] - 1]["validation_accuracy"],
+        "test_accuracy": accuracy,
+        "test_low": low,
+        "test_high": high,
+        "test_particle_accuracy": by_particle(test.table, logits)["correct"].mean(),
+        "seconds": card["seconds"],
+        "device": card["config"]["device"],
+    }
+    return row, predictions
 
 
 def best_network(
@@ -182,28 +200,6 @@ def sampling_runs(profile: Profile) -> list[Run]:
     ]
 
 
-def _tested(
-    profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
-) -> tuple[dict, pd.DataFrame]:
-    """The row of a training in the table of figure S1, and its predictions for the test images."""
-    card, logits = train_and_test(profile, config, sets, rows, deadline)
-    predictions = predictions_table(sets["test"].table, logits)
-    accuracy, low, high = accuracy_interval(predictions)
-    row = {name: card[name] for name in ("architecture", "train_images", "train_waves")} | {
-        "seed": card["config"]["seed"],
-        "parameters": card["parameters"],
-        "epochs": len(card["history"]),
-        "val_accuracy": card["history"][card["best_epoch"] - 1]["validation_accuracy"],
-        "test_accuracy": accuracy,
-        "test_low": low,
-        "test_high": high,
-        "test_particle_accuracy": by_particle(sets["test"].table, logits)["correct"].mean(),
-        "seconds": card["seconds"],
-        "device": card["config"]["device"],
-    }
-    return row, predictions
-
-
 def architecture_study(profile: Profile, sets: ImageSets) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Figure S1: every architecture at every training-set size, several trainings each, and its right shares.
 
@@ -215,7 +211,7 @@ def architecture_study(profile: Profile, sets: ImageSets) -> tuple[pd.DataFrame,
     """
     rows, shares = [], {}
     for config, chosen in architecture_runs(profile):
-        row, predictions = _tested(profile, config, sets, chosen)
+        row, predictions = train_and_test(profile, config, sets, chosen)
         rows.append(row)
         shares[tuple(row[name] for name in RUN)] = predictions.groupby("group")["correct"].mean()
     return pd.DataFrame(rows), pd.DataFrame(shares).rename_axis(columns=RUN)
@@ -250,7 +246,7 @@ def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     """
     tables = []
     for index, (config, rows) in enumerate(sampling_runs(profile)):
-        row, predictions = _tested(profile, config, sets, rows)
+        row, predictions = train_and_test(profile, config, sets, rows)
         waves, number = row["train_waves"], index % profile.sampling.trainings
         defoci = row["train_images"] // waves
         tables.append(predictions.assign(defoci_per_wave=defoci, waves=waves, training=number))
@@ -282,7 +278,7 @@ def _trainings(job: Job, name: str, runs: list[Run]) -> Study:
         column = "-".join(map(str, where.values()))
 
         def make() -> Made:
-            row, predictions = _tested(profile, config, sets(), rows, job.deadline)
+            row, predictions = train_and_test(profile, config, sets(), rows, job.deadline)
             particles = predictions.groupby("group")["correct"].sum().rename(column).reset_index()
             made = pd.DataFrame([row]), particles, confusion_counts(predictions).assign(**where)
             return Made(dict(zip(names, made, strict=True)), row["seconds"])
