@@ -46,7 +46,8 @@ OOD_WAVES = WAVES | {"ood": RECIPE}
 OOD = IMAGES | OOD_WAVES | {"features": features.RECIPE}
 """Versions of the steps that are kept; see `paths.cache_key`."""
 CHUNK = 200
-PIXEL_ERROR = 0.01
+RANGED = Ranges(pixel_error=(-0.01, 0.01))
+"""What the network that was trained on with ranges is held to: a pixel size that is further off is to be noticed."""
 REFERENCES = 100
 CAMERAS, SHARE_USUAL_PIXEL, IMAGES_PER_WAVE = (100, 168), 0.4, 6
 METALS = ("platinum", "palladium", "copper")
@@ -113,7 +114,7 @@ class Fitting:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network."""
+        """The network, on the device."""
         return load_weights(self.weights)[0].to(self.device)
 
     @property
@@ -394,11 +395,9 @@ def ood_study(fitting: Fitting) -> Made:
 def ood(job: Job) -> Study:
     """The study of the six-block network and of the one trained on with ranges, each at settings like its training's.
 
-    Pixels of the second are up to 1 % longer or shorter than believed: the images it was trained with are not held to
-    that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
-    ``reference_images``.
+    Pixels of the second are up to 1 % longer or shorter than believed, see :data:`RANGED`. Some of its training images
+    are kept as ``reference_images``.
     """
-    ranged = Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR))
     sizes, cache = Sizes.of(job.profile), cache_folder() / "ood"
 
     def part(name: str, ranges: Ranges | None) -> Part:
@@ -411,12 +410,12 @@ def ood(job: Job) -> Study:
     def references() -> Made:
         store = prepared_store(job.profile)
         count = min(REFERENCES, store.design.records("train"))
-        images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
+        images = split_images(store, "train", partial(as_ranged(RANGED), 1), range(count))
         save_images_of("reference_images", images, job.folder)
         table = store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"])
         return Made({"reference_images": table}, about={"settings": "drawn from ranges"})
 
-    parts = [part("cnn6", None), part("cnn6_ranges", ranged)]
+    parts = [part("cnn6", None), part("cnn6_ranges", RANGED)]
     parts.append(Part("references", {"network": "references"}, ("reference_images",), references))
     origin = {"weights_sha256": {name: file_sha256(job.weights_file(name)) for name in ("cnn6", "cnn6_ranges")}}
     return Study(parts, lambda profile: profile.dataset, origin, OOD, "ood")

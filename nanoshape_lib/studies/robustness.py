@@ -39,7 +39,7 @@ from nanoshape_lib.paths import cache_key, file_sha256
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.optics import Ranges, Setting
-from nanoshape_lib.studies.ood import PIXEL_ERROR
+from nanoshape_lib.studies.ood import RANGED
 from nanoshape_lib.studies.profiles import DomainRandomisation, Profile
 from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.studies.trainings import IMAGES, RECIPES, image_set, prepared_store
@@ -112,14 +112,10 @@ def fine_tune(
     digest, ranges, images = file_sha256(start), plan.ranges, plan.images_per_wave
     key = cache_key("domain randomisation", RECIPES, waves_of=store.design, plan=plan)
     folder = Path(store.path).parent / f"domain-randomisation-{key}"
-    validation = kept_images(
-        folder / "validation", lambda: _images_at(store, "validation", plan.validation_waves, ranges, images)
-    )
-
-    def drawn(number: int) -> ImageSet:
-        return _images_at(store, "train", plan.waves, ranges, images, turned=True, number=number)
-
-    train = FreshImages(folder, plan.passes, drawn)
+    chosen = partial(_images_at, store, "validation", plan.validation_waves, ranges, images)
+    validation = kept_images(folder / "validation", chosen)
+    drawn = partial(_images_at, store, "train", plan.waves, ranges, images, turned=True)
+    train = FreshImages(folder, plan.passes, lambda number: drawn(number=number))
     model, card = fit(plan.training, train, validation, folder / f"run-{digest[:12]}", deadline, start)
     return model, card | {"ranges": ranges.model_dump(), "passes": plan.passes, "start": digest}, validation
 
@@ -205,13 +201,13 @@ def domain_randomisation(job: Job) -> Study:
         return pd.DataFrame(rows, columns=["network", "temperature", "calibration_error", "calibration_error_scaled"])
 
     def part(setting: str) -> Part:
-        names = (table, "domain_randomisation_calibration")[: 2 if setting == RANDOM else 1]
+        also = ("domain_randomisation_calibration",) if setting == RANDOM else ()
 
         def make() -> Made:
-            tables = {name: asked(setting) if name == table else calibration() for name in names}
+            tables = {table: asked(setting)} | {name: calibration() for name in also}
             return Made(tables, tuned()[2]["seconds"] if setting == ORIGINAL else None)
 
-        return Part(setting, {"setting": setting}, names, make)
+        return Part(setting, {"setting": setting}, (table, *also), make)
 
     return _study([part(setting) for setting in (ORIGINAL, RANDOM, *SWEEPS)], plan, start)
 
@@ -282,7 +278,7 @@ def specimens(job: Job) -> Study:
     ``accuracy`` of the first choice and the share ``refused``, both with a 95 % Wilson interval.
     """
     design, asked = job.profile.dataset, job.profile.robustness.specimen_waves
-    draws = {BEFORE: as_designed(design), AFTER: as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))}
+    draws = {BEFORE: as_designed(design), AFTER: as_ranged(RANGED)}
     networks, origin = classifiers(job)
 
     def part(quantity: str, value: float) -> Part:
