@@ -282,7 +282,7 @@ def auroc(known: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
         return np.mean(places, axis=(0, 2)) / among.size
 
     shares = above(other, known), above(known, other)
-    area, reach = float(shares[0].mean()), 1.96 * np.sqrt(sum(each.var(ddof=1) / len(each) for each in shares))
+    area, reach = float(shares[0].mean()), 1.96 * np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in shares))
     return area, max(0.0, area - reach), min(1.0, area + reach)
 
 
