@@ -45,15 +45,8 @@ class Shape(IntEnum):
     def parse(cls, value: "Shape | int | str") -> "Shape":
         """Find a shape from its label, its name or its title.
 
-        Parameters
-        ----------
-        value
-            0 to 4, or a name in any case, with blanks, hyphens or underscores.
-
-        Raises
-        ------
-        NanoshapeError
-            If no shape has that label or name.
+        ``value``: 0 to 4, or a name in any case, with blanks, hyphens or underscores. Raises NanoshapeError if no shape
+        has that label or name.
 
         Examples
         --------
@@ -84,15 +77,7 @@ _ATOMS_OF_ORDER: dict[Shape, Callable[[int], int]] = {
 def volume_equivalent_diameter(n_atoms: int) -> float:
     """Diameter of the sphere of gold that holds `n_atoms` atoms.
 
-    Parameters
-    ----------
-    n_atoms
-        Number of gold atoms.
-
-    Returns
-    -------
-    float
-        Diameter [Å].
+    ``n_atoms``: number of gold atoms. Diameter [Å].
 
     Examples
     --------
@@ -105,15 +90,7 @@ def volume_equivalent_diameter(n_atoms: int) -> float:
 def mean_neighbour_distance(atoms: Atoms) -> float:
     """Mean distance between nearest neighbours.
 
-    Parameters
-    ----------
-    atoms
-        A gold particle.
-
-    Returns
-    -------
-    float
-        Mean over all nearest-neighbour pairs [Å].
+    ``atoms``: a gold particle. Mean over all nearest-neighbour pairs [Å].
     """
     return float(neighbour_distances(atoms).mean())
 
@@ -121,16 +98,8 @@ def mean_neighbour_distance(atoms: Atoms) -> float:
 def neighbour_distances(atoms: Atoms) -> np.ndarray:
     """Lengths of all nearest-neighbour bonds, each counted once.
 
-    Parameters
-    ----------
-    atoms
-        A gold particle.
-
-    Returns
-    -------
-    numpy.ndarray
-        Distances [Å], shape (bonds,). Two atoms are neighbours if they are closer than halfway between the
-        first and the second shell of bulk gold.
+    ``atoms``: a gold particle. Distances [Å], shape (bonds,). Two atoms are neighbours if they are closer than halfway
+    between the first and the second shell of bulk gold.
     """
     halfway_A = GOLD_NEIGHBOUR_DISTANCE_A * (1 + np.sqrt(2)) / 2
     pairs = cKDTree(atoms.positions).query_pairs(halfway_A, output_type="ndarray")
@@ -156,22 +125,9 @@ def available_sizes(
 ) -> list[tuple[float, int]]:
     """Sizes at which a shape exists with closed facets ("magic" sizes).
 
-    Parameters
-    ----------
-    shape
-        A shape, its label or its name.
-    minimum_A, maximum_A
-        Range of volume-equivalent diameters [Å], ends included.
-
-    Returns
-    -------
-    list of tuple
-        Pairs of size [Å] and number of atoms, smallest first.
-
-    Raises
-    ------
-    NanoshapeError
-        If the shape is unknown or the range is not finite.
+    ``shape``: a shape, its label or its name; ``minimum_A, maximum_A``: range of volume-equivalent diameters [Å], ends
+    included. Pairs of size [Å] and number of atoms, smallest first. Raises NanoshapeError if the shape is unknown or
+    the range is not finite.
 
     Examples
     --------
@@ -267,15 +223,7 @@ def _crystal(shape: Shape, order: int) -> Atoms:
 def facets(atoms: Atoms) -> list[np.ndarray]:
     """Plane faces of the convex hull of a particle.
 
-    Parameters
-    ----------
-    atoms
-        A particle.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        One array (corners, 3) of positions [Å] per face, in order around the face.
+    ``atoms``: a particle. One array (corners, 3) of positions [Å] per face, in order around the face.
 
     Examples
     --------

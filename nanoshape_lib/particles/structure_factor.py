@@ -16,10 +16,7 @@ def share_in_phase(positions: np.ndarray) -> float:
     their spacing over the particle's thickness leave little, since their excitation error exceeds the inverse of the
     thickness (Williams & Carter, *Transmission Electron Microscopy*, 2009, chapter 12).
 
-    Parameters
-    ----------
-    positions
-        Of the atoms (N, 3) [Å], within 256 Å.
+    ``positions``: of the atoms (N, 3) [Å], within 256 Å.
     """
     xy, half_A = positions[:, :2] - positions[:, :2].mean(axis=0), WINDOW_A / 2
     bins = round(WINDOW_A / BIN_A)

@@ -76,23 +76,11 @@ def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:
 def place(design: MicrographDesign) -> pd.DataFrame:
     """What lies where: the truth of a micrograph, without its image.
 
-    Parameters
-    ----------
-    design
-        The micrograph.
-
-    Returns
-    -------
-    DataFrame
-        One row a particle: ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and ``y_A``, its centre in
-        the field, and ``row`` and ``column``, the same in pixels of the image, which is indexed [x, y];
-        ``diameter_A``, that of the circle around it as the beam sees it; the Euler angles ``psi_deg``,
-        ``theta_deg`` and ``phi_deg`` of :func:`nanoshape_lib.particles.orientation.euler`.
-
-    Raises
-    ------
-    NanoshapeError
-        If so many particles find no room.
+    ``design``: the micrograph. Returns one row a particle: ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and
+    ``y_A``, its centre in the field, and ``row`` and ``column``, the same in pixels of the image, which is indexed [x,
+    y]; ``diameter_A``, that of the circle around it as the beam sees it; the Euler angles ``psi_deg``, ``theta_deg``
+    and ``phi_deg`` of :func:`nanoshape_lib.particles.orientation.euler`. Raises NanoshapeError if so many particles
+    find no room.
     """
     rng = _generator(design, 0)
     labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
@@ -168,20 +156,8 @@ def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
     one plane, the mean of the particles' mid-planes: particles of other heights are out of focus by the
     difference, as in a real image.
 
-    Parameters
-    ----------
-    design
-        The micrograph.
-
-    Returns
-    -------
-    wave, truth
-        Complex64 wave (N, N) indexed [x, y], and the table of :func:`place` with ``defocus_A``.
-
-    Raises
-    ------
-    NanoshapeError
-        If so many particles find no room.
+    ``design``: the micrograph. Complex64 wave (N, N) indexed [x, y], and the table of :func:`place` with ``defocus_A``.
+    Raises NanoshapeError if so many particles find no room.
     """
     truth = place(design)
     scenes, corners = _scenes(design, truth)

@@ -24,15 +24,8 @@ ATOMIC_MASS_G = 1.66053906892e-24
 def load_block(block: int) -> Atoms:
     """One melt-quenched amorphous carbon block, periodic in all directions, sorted by height.
 
-    Parameters
-    ----------
-    block
-        Number of the block, 0 to 13. The blocks are independent quenches (``data/make_carbon.py``).
-
-    Raises
-    ------
-    NanoshapeError
-        If there is no such block, or its file is missing or changed.
+    ``block``: number of the block, 0 to 13. The blocks are independent quenches (``data/make_carbon.py``). Raises
+    NanoshapeError if there is no such block, or its file is missing or changed.
     """
     if block not in range(BLOCKS):
         raise NanoshapeError(f"block is {block}, but must be a whole number from 0 to {BLOCKS - 1}")
@@ -46,17 +39,8 @@ def load_block(block: int) -> Atoms:
 def load_film(block: int, thickness_A: float | None = None) -> Atoms:
     """A film of any thickness: the upper part of a block, or the block on others of its kind that are rolled aside.
 
-    Parameters
-    ----------
-    block
-        Number of the block.
-    thickness_A
-        Thickness [Å]; by default the block's own.
-
-    Raises
-    ------
-    NanoshapeError
-        If the thickness is not positive, or as of :func:`load_block`.
+    ``block``: number of the block; ``thickness_A``: thickness [Å]; by default the block's own. Raises NanoshapeError if
+    the thickness is not positive, or as of :func:`load_block`.
     """
     atoms = load_block(block)
     lengths = atoms.cell.lengths()
@@ -81,10 +65,7 @@ def density_g_cm3(block: Atoms) -> float:
 def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Radial distribution function g(r) of a periodic block.
 
-    Returns
-    -------
-    r, g
-        Bin centres [Å] and g(r), which tends to one at large distance.
+    Bin centres [Å] and g(r), which tends to one at large distance.
     """
     edges = np.arange(0.0, maximum_A + bin_A / 2, bin_A)
     lengths = block.cell.lengths()
@@ -128,10 +109,7 @@ class Placement:
         Pixel (0, 0) is centred on the origin. With ``rows`` (a, 1) and ``columns`` (1, b) only these
         pixels of the result are returned, counted periodically.
 
-        Raises
-        ------
-        NanoshapeError
-            If the field has no whole number of pixels to the ångström, by which blocks are rolled.
+        Raises NanoshapeError if the field has no whole number of pixels to the ångström, by which blocks are rolled.
         """
         n = len(field)
         if n % FIELD_A:

@@ -94,25 +94,11 @@ def intensity_spectrum(
     a tilt of the illumination shifts a defocused image without changing it, so this is exact for pure
     defocus and any object, and for any aberration in the limit of weak scattering.
 
-    Parameters
-    ----------
-    spectra
-        Spectra (N, n, n) of exit waves that are limited to the aperture and referred to the plane of zero defocus.
-    defocus_A
-        Defocus (N,) [Å], positive for underfocus.
-    microscope
-        All its values are used.
-    pixels
-        Side of the grid on which the intensity is formed.
-    field_A
-        Side of the square field [Å].
-    kept
-        Number of frequencies wanted, by default ``pixels // 2``.
-
-    Returns
-    -------
-    Tensor
-        Spectrum (N, 2 kept, kept), in the order of ``torch.fft.rfft2`` and without the Nyquist frequencies.
+    ``spectra``: spectra (N, n, n) of exit waves that are limited to the aperture and referred to the plane of zero
+    defocus; ``defocus_A``: defocus (N,) [Å], positive for underfocus; ``microscope``: all its values are used;
+    ``pixels``: side of the grid on which the intensity is formed; ``field_A``: side of the square field [Å]; ``kept``:
+    number of frequencies wanted, by default ``pixels // 2``. Spectrum (N, 2 kept, kept), in the order of
+    ``torch.fft.rfft2`` and without the Nyquist frequencies.
     """
     (count, n, _), device = spectra.shape, spectra.device
     q = torch.fft.fftfreq(n, field_A / n, device=device)
@@ -189,25 +175,12 @@ def record(
     Electrons are counted where they arrive; the scintillator spreads their light before the pixels sample
     it. Hence fringes finer than two pixels are damped at their own frequency and then appear at a lower one.
 
-    Parameters
-    ----------
-    spectrum
-        From :func:`intensity_spectrum`, on at least twice the camera's pixels.
-    camera
-        Camera and dose; counts per pixel are Poisson with mean ``dose x pixel area x intensity``. Pixels that do not
-        fill the field, or more than fill it, lie about its centre: the intensity is known by its Fourier series and
-        integrated over them, nothing is interpolated.
-    generator
-        Source of the Poisson noise. With ``camera.dose_e_A2=None`` there is none.
-    field_A
-        Side of the square field [Å].
-    light
-        Illumination (pixels, pixels) relative to its mean.
-
-    Returns
-    -------
-    Tensor
-        Images (N, pixels, pixels), float32, in units of the incident intensity.
+    ``spectrum``: from :func:`intensity_spectrum`, on at least twice the camera's pixels; ``camera``: camera and dose;
+    counts per pixel are Poisson with mean ``dose x pixel area x intensity``. Pixels that do not fill the field, or more
+    than fill it, lie about its centre: the intensity is known by its Fourier series and integrated over them, nothing
+    is interpolated; ``generator``: source of the Poisson noise. With ``camera.dose_e_A2=None`` there is none;
+    ``field_A``: side of the square field [Å]; ``light``: illumination (pixels, pixels) relative to its mean. Returns
+    images (N, pixels, pixels), float32, in units of the incident intensity.
     """
     # Finer detail than the camera's sampling frequency is taken as lost in the scintillator.
     seen = _kept(spectrum, _band(camera, field_A))

@@ -156,28 +156,10 @@ def transmissions(
 
     An atom belongs to the slice in which its centre lies.
 
-    Parameters
-    ----------
-    atoms
-        Atoms in an orthogonal cell; only its height is used, its lateral size is the grid's.
-    grid
-        The lateral grid.
-    energy_eV
-        Beam energy [eV].
-    slice_A
-        Largest slice thickness [Å].
-    device
-        Where torch computes.
-
-    Yields
-    ------
-    Tensor or None
-        Complex64 (nx, ny), or None for a slice without atoms.
-
-    Raises
-    ------
-    NanoshapeError
-        If an atom lies outside ``0 < z < cell height``: it would belong to no slice.
+    ``atoms``: atoms in an orthogonal cell; only its height is used, its lateral size is the grid's; ``grid``: the
+    lateral grid; ``energy_eV``: beam energy [eV]; ``slice_A``: largest slice thickness [Å]; ``device``: where torch
+    computes. Complex64 (nx, ny), or None for a slice without atoms. Raises NanoshapeError if an atom lies outside ``0 <
+    z < cell height``: it would belong to no slice.
     """
     z, height = atoms.positions[:, 2], atoms.cell.lengths()[2]
     if len(z) and (z.min() <= 0 or z.max() >= height):
@@ -222,21 +204,9 @@ def propagate(
 def multislice(atoms: Atoms, incident: np.ndarray | torch.Tensor, energy_eV: float, slice_A: float) -> torch.Tensor:
     """Propagate a wave through all atoms of a cell.
 
-    Parameters
-    ----------
-    atoms
-        Atoms in an orthogonal cell, periodic laterally; the beam runs along +z.
-    incident
-        Complex wave (nx, ny) indexed [x, y] on the cell's lateral grid, at ``z = 0``.
-    energy_eV
-        Beam energy [eV].
-    slice_A
-        Largest slice thickness [Å].
-
-    Returns
-    -------
-    Tensor
-        The wave (nx, ny), complex64, in the plane ``z = cell height``.
+    ``atoms``: atoms in an orthogonal cell, periodic laterally; the beam runs along +z; ``incident``: complex wave (nx,
+    ny) indexed [x, y] on the cell's lateral grid, at ``z = 0``; ``energy_eV``: beam energy [eV]; ``slice_A``: largest
+    slice thickness [Å]. The wave (nx, ny), complex64, in the plane ``z = cell height``.
     """
     wave = torch.as_tensor(incident).to(torch.complex64)
     Lx, Ly, height = atoms.cell.lengths()

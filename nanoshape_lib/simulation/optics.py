@@ -221,14 +221,8 @@ def aberration_function(qx: Array, qy: Array, microscope: Microscope, defocus_A:
 
     ``χ = 2π/λ Σ C_nm α^(n+1) cos(m (φ - φ_nm)) / (n+1)`` with ``α = λ q`` (Kirkland 2010, section 2.4).
 
-    Parameters
-    ----------
-    qx, qy
-        Spatial frequencies [1/Å], of shapes that broadcast.
-    microscope
-        Its wavelength and aberrations are used.
-    defocus_A
-        Defocus -C10 [Å], positive for underfocus; an array broadcasts.
+    ``qx, qy``: spatial frequencies [1/Å], of shapes that broadcast; ``microscope``: its wavelength and aberrations are
+    used; ``defocus_A``: defocus -C10 [Å], positive for underfocus; an array broadcasts.
     """
     lam = microscope.wavelength_A
     u = (qx * qx + qy * qy) * lam**2
@@ -269,19 +263,9 @@ def source_envelope(qx: Array, qy: Array, microscope: Microscope, defocus_A: flo
 def contrast_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
     """Contrast transfer function (CTF) of a weak phase object along x: sin χ under its coherence envelopes.
 
-    Parameters
-    ----------
-    q
-        Spatial frequencies [1/Å].
-    defocus_A
-        Defocus [Å], positive for underfocus.
-    microscope
-        Wavelength, aberrations, focal spread and convergence are used.
-
-    Returns
-    -------
-    transfer, envelope
-        sin χ times the envelope, and the envelope (Kirkland 2010, section 3.2).
+    ``q``: spatial frequencies [1/Å]; ``defocus_A``: defocus [Å], positive for underfocus; ``microscope``: wavelength,
+    aberrations, focal spread and convergence are used. sin χ times the envelope, and the envelope (Kirkland 2010,
+    section 3.2).
     """
     zero = np.zeros_like(q)
     temporal = (np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2 * q**2) ** 2
@@ -300,11 +284,8 @@ def focal_spread_modes(microscope: Microscope) -> np.ndarray:
     beam, ``u = 0``, which is therefore given a million times the weight of another point; these weigh as much as
     matter scatters there, about ``(1 + 8 u / u_max)**-2``.
 
-    Returns
-    -------
-    ndarray
-        Amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. What is neglected is below 0.2 % of
-        the scattered intensity; the other systems are raised so that no electron is lost at any ``u``.
+    Amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. What is neglected is below 0.2 % of the
+    scattered intensity; the other systems are raised so that no electron is lost at any ``u``.
     """
     return _modes(np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2 * microscope.aperture_per_A**2)
 

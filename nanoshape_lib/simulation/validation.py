@@ -85,23 +85,11 @@ def convergence_table(
 ) -> pd.DataFrame:
     """Errors of waves and images on coarser grids against a fine one.
 
-    Parameters
-    ----------
-    scenes
-        What to simulate, by name.
-    grids
-        Pairs of sampling [Å/pixel] and slice thickness [Å].
-    microscope
-        The instrument; its aperture bounds the wave that is compared.
-    reference
-        The fine grid.
-
-    Returns
-    -------
-    DataFrame
-        Columns scene, sampling_A, slice_A, pixels, wave, images_low, images_high and seconds. ``wave`` is the
-        error inside the aperture relative to the scattered wave; the two for images are the least and
-        the largest error of noiseless camera images at defoci of -100, 0 and +100 Å, relative to their contrast.
+    ``scenes``: what to simulate, by name; ``grids``: pairs of sampling [Å/pixel] and slice thickness [Å];
+    ``microscope``: the instrument; its aperture bounds the wave that is compared; ``reference``: the fine grid. Columns
+    scene, sampling_A, slice_A, pixels, wave, images_low, images_high and seconds. ``wave`` is the error inside the
+    aperture relative to the scattered wave; the two for images are the least and the largest error of noiseless camera
+    images at defoci of -100, 0 and +100 Å, relative to their contrast.
     """
     rows = []
     for name, scene in scenes.items():
@@ -165,22 +153,9 @@ def potential_table(
 ) -> pd.DataFrame:
     """What damping the potential at high frequencies does to the images on coarse grids.
 
-    Parameters
-    ----------
-    scene
-        A particle in vacuum.
-    grids
-        Pairs of sampling [Å/pixel] and slice thickness [Å].
-    microscope
-        The instrument.
-    reference
-        The fine grid, with the whole potential.
-
-    Returns
-    -------
-    DataFrame
-        Columns sampling_A, slice_A, potential (``whole`` or ``damped``), images_low and images_high, as in
-        :func:`convergence_table`.
+    ``scene``: a particle in vacuum; ``grids``: pairs of sampling [Å/pixel] and slice thickness [Å]; ``microscope``: the
+    instrument; ``reference``: the fine grid, with the whole potential. Columns sampling_A, slice_A, potential
+    (``whole`` or ``damped``), images_low and images_high, as in :func:`convergence_table`.
     """
     exact = _images(exit_wave(scene, microscope, reference), microscope)
     rows = []
@@ -246,11 +221,8 @@ def quasi_coherent_intensity(wave: np.ndarray, defocus_A: float, microscope: Mic
 def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> dict[str, np.ndarray]:
     """Noiseless camera images of one wave by three treatments of partial coherence.
 
-    Returns
-    -------
-    dict
-        ``explicit``: the average over focus and angle, summed term by term. ``low rank``: this library's.
-        ``quasi-coherent``: one coherent image under abTEM's envelopes. Units of the incident intensity.
+    ``explicit``: the average over focus and angle, summed term by term. ``low rank``: this library's.
+    ``quasi-coherent``: one coherent image under abTEM's envelopes. Units of the incident intensity.
     """
     explicit = explicit_intensity(wave, defocus_A, microscope, FOCUS_NODES, ANGLE_NODES)
     quasi = quasi_coherent_intensity(wave, defocus_A, microscope)
@@ -321,10 +293,7 @@ def scattered_amplitude(symbol: str, q_per_A: np.ndarray, energy_eV: float) -> n
     The Hankel transform of the phase grating ``exp(iσ v(r)) - 1`` of Kirkland's projected potential v(r)
     (Kirkland 2010, appendix C), by the trapezoidal rule over the logarithm of r.
 
-    Returns
-    -------
-    ndarray
-        Complex amplitudes [Å²], one for each frequency.
+    Complex amplitudes [Å²], one for each frequency.
     """
     r = np.geomspace(1e-6, 12.0, 6000)
     potential: np.ndarray = KirklandParametrization().projected_potential(symbol)(r)  # type: ignore[operator]
