@@ -18,8 +18,8 @@ THERMAL_RMS_A = 0.085
 class Specimen(BaseModel):
     """What a particle and its film are like; by default as in every data set.
 
-    ``temperature_K``: temperature [K] of the particle; ``strain``: by how much the particle is longer along its own z
-    axis, over its length; ``film_A``: thickness [Å] of the film; by default that of the blocks of carbon.
+    ``temperature_K`` and ``strain`` are the particle's: by how much it is longer along its own z axis, over its length.
+    ``film_A`` is the thickness [Å] of the film, by default that of the blocks of carbon.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,11 +43,7 @@ class Specimen(BaseModel):
 
 
 def shake(atoms: Atoms, rng: np.random.Generator, rms_A: float = THERMAL_RMS_A) -> Atoms:
-    """One frozen-phonon configuration: independent Gaussian displacements of every atom.
-
-    ``atoms``: the atoms at rest; ``rng``: source of the random numbers; ``rms_A``: root mean square displacement per
-    axis [Å]; 0.085 Å is gold's at 300 K.
-    """
+    """Frozen phonons: a copy with every atom displaced independently by Gaussians of this width [Å] per axis."""
     shaken = atoms.copy()
     shaken.positions += rng.normal(0.0, rms_A, shaken.positions.shape)
     return shaken

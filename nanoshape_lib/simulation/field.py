@@ -74,13 +74,12 @@ def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:
 
 
 def place(design: MicrographDesign) -> pd.DataFrame:
-    """What lies where: the truth of a micrograph, without its image.
+    """What lies where: the truth of a micrograph, without its image, in one row a particle.
 
-    ``design``: the micrograph. Returns one row a particle: ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and
-    ``y_A``, its centre in the field, and ``row`` and ``column``, the same in pixels of the image, which is indexed [x,
-    y]; ``diameter_A``, that of the circle around it as the beam sees it; the Euler angles ``psi_deg``, ``theta_deg``
-    and ``phi_deg`` of :func:`nanoshape_lib.particles.orientation.euler`. Raises NanoshapeError if so many particles
-    find no room.
+    Columns are ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and ``y_A``, its centre in the field, and
+    ``row`` and ``column``, the same in pixels of the image, which is indexed [x, y]; ``diameter_A``, that of the circle
+    around it as the beam sees it; the Euler angles ``psi_deg``, ``theta_deg`` and ``phi_deg`` of
+    :func:`nanoshape_lib.particles.orientation.euler`. Raises NanoshapeError if so many particles find no room.
     """
     rng = _generator(design, 0)
     labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
@@ -149,15 +148,12 @@ def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene],
 
 
 def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
-    """The exit wave of the whole field, and the truth with each particle's own defocus.
+    """The exit wave (N, N) of the whole field, indexed [x, y], and the truth with each particle's own ``defocus_A``.
 
-    The film's wave is laid out periodically, and what each particle adds to it is put in its place. That
-    is exact as long as what one particle scatters does not pass through another. The wave is referred to
-    one plane, the mean of the particles' mid-planes: particles of other heights are out of focus by the
-    difference, as in a real image.
-
-    ``design``: the micrograph. Complex64 wave (N, N) indexed [x, y], and the table of :func:`place` with ``defocus_A``.
-    Raises NanoshapeError if so many particles find no room.
+    The film's wave is laid out periodically, and what each particle adds to it is put in its place. That is exact as
+    long as what one particle scatters does not pass through another. The wave is referred to one plane, the mean of the
+    particles' mid-planes: particles of other heights are out of focus by the difference, as in a real image. Raises
+    NanoshapeError as :func:`place` does.
     """
     truth = place(design)
     scenes, corners = _scenes(design, truth)

@@ -22,10 +22,10 @@ ATOMIC_MASS_G = 1.66053906892e-24
 
 @lru_cache(maxsize=BLOCKS)
 def load_block(block: int) -> Atoms:
-    """One melt-quenched amorphous carbon block, periodic in all directions, sorted by height.
+    """One melt-quenched amorphous carbon block of 0 to 13, periodic in all directions, sorted by height.
 
-    ``block``: number of the block, 0 to 13. The blocks are independent quenches (``data/make_carbon.py``). Raises
-    NanoshapeError if there is no such block, or its file is missing or changed.
+    The blocks are independent quenches (``data/make_carbon.py``). Raises NanoshapeError if there is no such block, or
+    its file is missing or changed.
     """
     if block not in range(BLOCKS):
         raise NanoshapeError(f"block is {block}, but must be a whole number from 0 to {BLOCKS - 1}")
@@ -37,10 +37,9 @@ def load_block(block: int) -> Atoms:
 
 @lru_cache(maxsize=BLOCKS)
 def load_film(block: int, thickness_A: float | None = None) -> Atoms:
-    """A film of any thickness: the upper part of a block, or the block on others of its kind that are rolled aside.
+    """A film of any thickness [Å]: the upper part of a block, or the block on others of its kind that are rolled aside.
 
-    ``block``: number of the block; ``thickness_A``: thickness [Å]; by default the block's own. Raises NanoshapeError if
-    the thickness is not positive, or as of :func:`load_block`.
+    Raises NanoshapeError if the thickness, by default the block's own, is not positive, or as of :func:`load_block`.
     """
     atoms = load_block(block)
     lengths = atoms.cell.lengths()
@@ -63,10 +62,7 @@ def density_g_cm3(block: Atoms) -> float:
 
 
 def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
-    """Radial distribution function g(r) of a periodic block.
-
-    Bin centres [Å] and g(r), which tends to one at large distance.
-    """
+    """Bin centres [Å] and radial distribution function g(r) of a periodic block; g tends to one at large distance."""
     edges = np.arange(0.0, maximum_A + bin_A / 2, bin_A)
     lengths = block.cell.lengths()
     first, second = cKDTree(block.positions, boxsize=lengths).query_pairs(maximum_A, output_type="ndarray").T
@@ -104,11 +100,9 @@ class Placement:
     def sample(
         self, field: torch.Tensor, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The same operation on a periodic field of the block, (n, n) indexed [x, y].
+        """The same operation on a periodic field of the block, (n, n) indexed [x, y], its origin in a pixel's centre.
 
-        Pixel (0, 0) is centred on the origin. With ``rows`` (a, 1) and ``columns`` (1, b) only these
-        pixels of the result are returned, counted periodically.
-
+        With ``rows`` (a, 1) and ``columns`` (1, b) only these pixels of the result are returned, counted periodically.
         Raises NanoshapeError if the field has no whole number of pixels to the ångström, by which blocks are rolled.
         """
         n = len(field)

@@ -154,12 +154,9 @@ def transmissions(
 ) -> Iterator[torch.Tensor | None]:
     """Transmission functions ``exp(iσV)`` of the slices of a cell, from the beam's entry on.
 
-    An atom belongs to the slice in which its centre lies.
-
-    ``atoms``: atoms in an orthogonal cell; only its height is used, its lateral size is the grid's; ``grid``: the
-    lateral grid; ``energy_eV``: beam energy [eV]; ``slice_A``: largest slice thickness [Å]; ``device``: where torch
-    computes. Complex64 (nx, ny), or None for a slice without atoms. Raises NanoshapeError if an atom lies outside ``0 <
-    z < cell height``: it would belong to no slice.
+    Each is complex64 (nx, ny), or None for a slice without atoms. Slices are at most ``slice_A`` thick, and an atom
+    belongs to the slice in which its centre lies; of the orthogonal cell only the height is used. Raises NanoshapeError
+    if an atom lies outside ``0 < z < cell height``: it would belong to no slice.
     """
     z, height = atoms.positions[:, 2], atoms.cell.lengths()[2]
     if len(z) and (z.min() <= 0 or z.max() >= height):
@@ -202,11 +199,10 @@ def propagate(
 
 
 def multislice(atoms: Atoms, incident: np.ndarray | torch.Tensor, energy_eV: float, slice_A: float) -> torch.Tensor:
-    """Propagate a wave through all atoms of a cell.
+    """The wave (nx, ny), complex64, behind all atoms of an orthogonal cell that is periodic laterally.
 
-    ``atoms``: atoms in an orthogonal cell, periodic laterally; the beam runs along +z; ``incident``: complex wave (nx,
-    ny) indexed [x, y] on the cell's lateral grid, at ``z = 0``; ``energy_eV``: beam energy [eV]; ``slice_A``: largest
-    slice thickness [Å]. The wave (nx, ny), complex64, in the plane ``z = cell height``.
+    The beam runs along +z. The incident wave (nx, ny), indexed [x, y] on the cell's lateral grid, is that at ``z = 0``;
+    slices are at most ``slice_A`` thick.
     """
     wave = torch.as_tensor(incident).to(torch.complex64)
     Lx, Ly, height = atoms.cell.lengths()

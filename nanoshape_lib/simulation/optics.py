@@ -219,10 +219,8 @@ def _azimuthal(lens: Lens) -> list[tuple[int, int, float, complex]]:
 def aberration_function(qx: Array, qy: Array, microscope: Microscope, defocus_A: float | Array = 0.0) -> Array:
     """Aberration function χ [rad]; the wave's spectrum is multiplied by ``exp(-i χ)``.
 
-    ``χ = 2π/λ Σ C_nm α^(n+1) cos(m (φ - φ_nm)) / (n+1)`` with ``α = λ q`` (Kirkland 2010, section 2.4).
-
-    ``qx, qy``: spatial frequencies [1/Å], of shapes that broadcast; ``microscope``: its wavelength and aberrations are
-    used; ``defocus_A``: defocus -C10 [Å], positive for underfocus; an array broadcasts.
+    ``χ = 2π/λ Σ C_nm α^(n+1) cos(m (φ - φ_nm)) / (n+1)`` with ``α = λ q`` (Kirkland 2010, section 2.4). Spatial
+    frequencies [1/Å] and the defocus -C10 [Å], positive for underfocus, broadcast.
     """
     lam = microscope.wavelength_A
     u = (qx * qx + qy * qy) * lam**2
@@ -261,11 +259,9 @@ def source_envelope(qx: Array, qy: Array, microscope: Microscope, defocus_A: flo
 
 
 def contrast_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
-    """Contrast transfer function (CTF) of a weak phase object along x: sin χ under its coherence envelopes.
+    """Contrast transfer function (CTF) of a weak phase object along x, and its coherence envelope.
 
-    ``q``: spatial frequencies [1/Å]; ``defocus_A``: defocus [Å], positive for underfocus; ``microscope``: wavelength,
-    aberrations, focal spread and convergence are used. sin χ times the envelope, and the envelope (Kirkland 2010,
-    section 3.2).
+    The transfer at spatial frequencies q [1/Å] is sin χ times the envelope (Kirkland 2010, section 3.2).
     """
     zero = np.zeros_like(q)
     temporal = (np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2 * q**2) ** 2
@@ -276,16 +272,15 @@ def contrast_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -
 def focal_spread_modes(microscope: Microscope) -> np.ndarray:
     """Coherent systems whose intensities add up to the average over the focal spread.
 
-    A change of focus by f multiplies the wave by ``exp(-iπλ f u)``, ``u = q²``. The average over a
-    Gaussian of 1/e width Δ weighs the interference of ``u1`` and ``u2`` by
-    ``K = exp(-(πλΔ (u1 - u2) / 2)²)``. K is smooth inside the aperture, hence of low rank: its
-    eigenvectors, scaled by the roots of its eigenvalues, are the systems (the sum of coherent systems
-    of optical lithography, N. Cobb 1998). Nearly all of an image is interference with the transmitted
-    beam, ``u = 0``, which is therefore given a million times the weight of another point; these weigh as much as
-    matter scatters there, about ``(1 + 8 u / u_max)**-2``.
+    A change of focus by f multiplies the wave by ``exp(-iπλ f u)``, ``u = q²``. The average over a Gaussian of 1/e
+    width Δ weighs the interference of ``u1`` and ``u2`` by ``K = exp(-(πλΔ (u1 - u2) / 2)²)``. K is smooth inside the
+    aperture, hence of low rank: its eigenvectors, scaled by the roots of its eigenvalues, are the systems (the sum of
+    coherent systems of optical lithography, N. Cobb 1998). Nearly all of an image is interference with the transmitted
+    beam, ``u = 0``, which is therefore given a million times the weight of another point; these weigh as much as matter
+    scatters there, about ``(1 + 8 u / u_max)**-2``.
 
-    Amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. What is neglected is below 0.2 % of the
-    scattered intensity; the other systems are raised so that no electron is lost at any ``u``.
+    Returns amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. What is neglected is below 0.2 %
+    of the scattered intensity; the other systems are raised so that no electron is lost at any ``u``.
     """
     return _modes(np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2 * microscope.aperture_per_A**2)
 

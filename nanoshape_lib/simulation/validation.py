@@ -83,13 +83,10 @@ def convergence_table(
     microscope: Microscope,
     reference: Fidelity = REFERENCE,
 ) -> pd.DataFrame:
-    """Errors of waves and images on coarser grids against a fine one.
+    """Errors of waves and images on coarser grids, (sampling [Å/pixel], slice [Å]) each, against a fine one.
 
-    ``scenes``: what to simulate, by name; ``grids``: pairs of sampling [Å/pixel] and slice thickness [Å];
-    ``microscope``: the instrument; its aperture bounds the wave that is compared; ``reference``: the fine grid. Columns
-    scene, sampling_A, slice_A, pixels, wave, images_low, images_high and seconds. ``wave`` is the error inside the
-    aperture relative to the scattered wave; the two for images are the least and the largest error of noiseless camera
-    images at defoci of -100, 0 and +100 Å, relative to their contrast.
+    ``wave`` is the error inside the aperture relative to the scattered wave; ``images_low`` and ``images_high`` are the
+    least and the largest error of noiseless camera images at defoci of -100, 0 and +100 Å, relative to their contrast.
     """
     rows = []
     for name, scene in scenes.items():
@@ -151,11 +148,10 @@ def damped_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) 
 def potential_table(
     scene: Scene, grids: Iterable[tuple[float, float]], microscope: Microscope, reference: Fidelity = REFERENCE
 ) -> pd.DataFrame:
-    """What damping the potential at high frequencies does to the images on coarse grids.
+    """What damping the potential at high frequencies does to the images of a particle in vacuum on coarse grids.
 
-    ``scene``: a particle in vacuum; ``grids``: pairs of sampling [Å/pixel] and slice thickness [Å]; ``microscope``: the
-    instrument; ``reference``: the fine grid, with the whole potential. Columns sampling_A, slice_A, potential
-    (``whole`` or ``damped``), images_low and images_high, as in :func:`convergence_table`.
+    ``potential`` is ``whole`` or ``damped``; grids and errors are as in :func:`convergence_table`, and the fine grid
+    has the whole potential.
     """
     exact = _images(exit_wave(scene, microscope, reference), microscope)
     rows = []
@@ -219,10 +215,10 @@ def quasi_coherent_intensity(wave: np.ndarray, defocus_A: float, microscope: Mic
 
 
 def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> dict[str, np.ndarray]:
-    """Noiseless camera images of one wave by three treatments of partial coherence.
+    """Noiseless camera images [incident intensity] of one wave by three treatments of partial coherence.
 
-    ``explicit``: the average over focus and angle, summed term by term. ``low rank``: this library's.
-    ``quasi-coherent``: one coherent image under abTEM's envelopes. Units of the incident intensity.
+    ``explicit`` is the average over focus and angle, summed term by term, ``low rank`` this library's, and
+    ``quasi-coherent`` one coherent image under abTEM's envelopes.
     """
     explicit = explicit_intensity(wave, defocus_A, microscope, FOCUS_NODES, ANGLE_NODES)
     quasi = quasi_coherent_intensity(wave, defocus_A, microscope)
@@ -288,12 +284,10 @@ def beam_checks() -> list[Check]:
 
 
 def scattered_amplitude(symbol: str, q_per_A: np.ndarray, energy_eV: float) -> np.ndarray:
-    """What one atom adds to the spectrum of the wave right behind it, without any grid.
+    """Complex amplitudes [Å²] that one atom adds to the spectrum of the wave right behind it, without any grid.
 
-    The Hankel transform of the phase grating ``exp(iσ v(r)) - 1`` of Kirkland's projected potential v(r)
-    (Kirkland 2010, appendix C), by the trapezoidal rule over the logarithm of r.
-
-    Complex amplitudes [Å²], one for each frequency.
+    The Hankel transform of the phase grating ``exp(iσ v(r)) - 1`` of Kirkland's projected potential v(r) (Kirkland
+    2010, appendix C), by the trapezoidal rule over the logarithm of r.
     """
     r = np.geomspace(1e-6, 12.0, 6000)
     potential: np.ndarray = KirklandParametrization().projected_potential(symbol)(r)  # type: ignore[operator]
@@ -427,8 +421,7 @@ def lens_checks(
 ) -> list[Check]:
     """The optics: partial coherence, the coherent image, aliasing, and weak objects.
 
-    ``treatments`` are the :func:`~coherence_images` of the wave at this defocus
-    [Å].
+    ``treatments`` are the :func:`~coherence_images` of the wave at this defocus [Å].
     """
     pixels, defocus, seen = (
         intensity_pixels(microscope, NOISELESS),
