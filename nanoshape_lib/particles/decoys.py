@@ -18,7 +18,7 @@ from nanoshape_lib.particles.shapes import (
     GOLD_NEIGHBOUR_DISTANCE_A,
     Shape,
 )
-from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, lift_to_contact
 
 Builder = Callable[[float, np.random.Generator], Atoms]
 
@@ -146,24 +146,12 @@ def pair(size_A: float, rng: np.random.Generator) -> Atoms:
         azimuth, offset_A = 2 * np.pi * rng.random(), single_A * rng.uniform(*PAIR_OFFSETS)
         upper.positions[:, :2] += offset_A * np.array([np.cos(azimuth), np.sin(azimuth)])
         upper.positions[:, 2] += lower.positions[:, 2].min() - upper.positions[:, 2].min()
-        upper.positions[:, 2] += _lift(upper.positions, lower.positions)
+        upper.positions[:, 2] += lift_to_contact(upper.positions, lower.positions, GOLD_NEIGHBOUR_DISTANCE_A)
         both = _gold(np.concatenate([lower.positions, upper.positions]))
         both.positions -= (both.positions.min(axis=0) + both.positions.max(axis=0)) / 2
         if np.ptp(both.positions[:, :2], axis=0).max() <= FIELD_A - 2 * EDGE_A:
             return both
     raise NanoshapeError(f"size is {size_A:g} Å, but a pair must fit into {FIELD_A - 2 * EDGE_A:g} Å")
-
-
-def _lift(upper: np.ndarray, lower: np.ndarray) -> float:
-    """Least upward shift [Å] that leaves every atom of one particle a bond's length from those of another."""
-    lift = 0.0
-    for atom in upper:
-        apart = lower - atom
-        room = GOLD_NEIGHBOUR_DISTANCE_A**2 - (apart[:, :2] ** 2).sum(axis=1)
-        near = room > 0
-        if near.any():
-            lift = max(lift, float((apart[near, 2] + np.sqrt(room[near])).max()))
-    return lift
 
 
 @cache

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.decoys import lattice_ratio
-from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, wave_pixels
-from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, load_block, turned_scene
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.multislice import Grid, fit_spectrum, propagator, slices
 from nanoshape_lib.simulation.optics import Camera, Microscope
@@ -138,11 +138,11 @@ def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene],
         corner = (math.floor(row["x_A"] - FIELD_A / 2), math.floor(row["y_A"] - FIELD_A / 2))
         particle = shapes.build(row["label"], row["size_A"] / ratio)
         particle.symbols[:] = design.metal
+        particle.positions *= ratio
         turn = orientation.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"])
-        particle.positions = ratio * particle.positions @ turn.T
         shift = (row["x_A"] - FIELD_A / 2 - corner[0], row["y_A"] - FIELD_A / 2 - corner[1])
         roll = (-corner[0] % int(FIELD_A), -corner[1] % int(FIELD_A))
-        scenes.append(deposit(shake(particle, rng), Placement(design.block, roll), shift))
+        scenes.append(turned_scene(particle, turn, Placement(design.block, roll), rng, shift))
         corners.append(corner)
     return scenes, corners
 

@@ -9,7 +9,7 @@ from ase import Atoms
 from scipy.spatial import cKDTree
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A, lift_to_contact, shake
 from nanoshape_lib.paths import data_file
 
 BLOCKS = 14
@@ -64,14 +64,10 @@ def density_g_cm3(block: Atoms) -> float:
 def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Bin centres [Å] and radial distribution function g(r) of a periodic block; g tends to one at large distance."""
     edges = np.arange(0.0, maximum_A + bin_A / 2, bin_A)
-    lengths = block.cell.lengths()
-    first, second = cKDTree(block.positions, boxsize=lengths).query_pairs(maximum_A, output_type="ndarray").T
-    apart = block.positions[first] - block.positions[second]
-    apart -= np.round(apart / lengths) * lengths
-    pairs = np.histogram(np.linalg.norm(apart, axis=1), edges)[0]
+    tree = cKDTree(block.positions, boxsize=block.cell.lengths())
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     ideal = len(block) * shells * len(block) / block.get_volume()
-    return (edges[1:] + edges[:-1]) / 2, 2 * pairs / ideal
+    return (edges[1:] + edges[:-1]) / 2, np.diff(tree.count_neighbors(tree, edges)) / ideal
 
 
 @dataclass(frozen=True)
@@ -198,19 +194,20 @@ def deposit(
     scene = Scene(placed, film, downstream)
     if film is not None:
         carbon = film.positions() - [0, 0, 0 if downstream else scene.film_thickness_A]
-        placed.positions[:, 2] += away * _lift_to_contact(placed.positions * [1, 1, away], carbon * [1, 1, away])
+        gold, carbon = (atoms * [1, 1, away] for atoms in (placed.positions, carbon))
+        low, top = gold[gold[:, 2] < CLEARANCE_A + CONTACT_A], carbon[carbon[:, 2] > -CONTACT_A]
+        placed.positions[:, 2] += away * lift_to_contact(low, top, CONTACT_A)
     return scene
 
 
-def _lift_to_contact(gold: np.ndarray, carbon: np.ndarray) -> float:
-    """Least upward shift [Å] of gold that leaves every distance to the carbon below at or above the contact's."""
-    near = gold[gold[:, 2] < CLEARANCE_A + CONTACT_A]
-    top = carbon[carbon[:, 2] > -CONTACT_A]
-    pairs = cKDTree(near[:, :2]).query_ball_tree(cKDTree(top[:, :2]), CONTACT_A)
-    lift = 0.0
-    for atom, neighbours in zip(near, pairs, strict=True):
-        if neighbours:
-            delta = top[neighbours] - atom
-            wanted = np.sqrt(np.maximum(CONTACT_A**2 - (delta[:, :2] ** 2).sum(axis=1), 0.0))
-            lift = max(lift, float((delta[:, 2] + wanted).max()))
-    return lift
+def turned_scene(
+    particle: Atoms,
+    rotation: np.ndarray,
+    film: Placement | None,
+    rng: np.random.Generator,
+    shift_A: tuple[float, float] = (0.0, 0.0),
+) -> Scene:
+    """A particle around the origin, turned by a rotation (3, 3), shaken as at 300 K, and deposited on a film or none."""
+    turned = particle.copy()
+    turned.positions = turned.positions @ rotation.T
+    return deposit(shake(turned, rng), film, shift_A)

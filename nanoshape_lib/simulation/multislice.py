@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 from scipy import constants
+from scipy.fft import next_fast_len
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.simulation.optics import Microscope
@@ -37,15 +38,7 @@ class Grid(NamedTuple):
 
 def next_fast_size(minimum: int) -> int:
     """Smallest even size not below ``minimum`` with no prime factor over 5, for which FFTs are fast."""
-    size = minimum + minimum % 2
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 2
+    return 2 * next_fast_len(-(-minimum // 2), real=True)
 
 
 def fit_spectrum(spectrum: torch.Tensor, pixels: tuple[int, int]) -> torch.Tensor:

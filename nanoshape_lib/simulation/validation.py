@@ -16,7 +16,7 @@ from scipy.special import j0
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.specimen import FIELD_A, THERMAL_RMS_A, shake
 from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, wave_pixels
-from nanoshape_lib.simulation.film import Placement, Scene, deposit
+from nanoshape_lib.simulation.film import Placement, Scene, deposit, turned_scene
 from nanoshape_lib.simulation.imaging import focal_series, form_images, intensity_spectrum, record
 from nanoshape_lib.simulation.multislice import (
     Grid,
@@ -58,23 +58,17 @@ def relative_error(values: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(values - reference) / np.linalg.norm(reference - reference.mean()))
 
 
-def _vacuum_scene(shape: str, size_A: float, rotation: np.ndarray, rng: np.random.Generator) -> Scene:
-    particle = shapes.build(shape, size_A)
-    particle.positions = particle.positions @ rotation.T
-    return deposit(shake(particle, rng), None)
-
-
 def standard_scenes(seed: int = 0) -> dict[str, Scene]:
     """A 43 Å truncated octahedron in vacuum, its atoms displaced as at 300 K: turned anyhow, and along [001]."""
-    rng = np.random.default_rng(seed)
+    rng, particle = np.random.default_rng(seed), shapes.build("truncated octahedron", 43)
     orientations = {"general orientation": GENERAL, "along [001]": np.eye(3)}
-    return {name: _vacuum_scene("truncated octahedron", 43, turn, rng) for name, turn in orientations.items()}
+    return {name: turned_scene(particle, turn, None, rng) for name, turn in orientations.items()}
 
 
 def large_scenes(size_A: float, seed: int = 0) -> dict[str, Scene]:
     """A cube, an octahedron and an icosahedron of one size [Å] in vacuum, in a general orientation, as at 300 K."""
-    rng = np.random.default_rng(seed)
-    return {shape: _vacuum_scene(shape, size_A, GENERAL, rng) for shape in ("cube", "octahedron", "icosahedron")}
+    rng, names = np.random.default_rng(seed), ("cube", "octahedron", "icosahedron")
+    return {name: turned_scene(shapes.build(name, size_A), GENERAL, None, rng) for name in names}
 
 
 def convergence_table(
