@@ -41,11 +41,7 @@ class Fidelity(NamedTuple):
         return round(FIELD_A / self.sampling_A)
 
 
-FIDELITIES = {
-    "fast": Fidelity(0.25, 4.0),
-    "standard": Fidelity(1 / 6, 4.0),
-    "reference": Fidelity(1 / 12, 1.0),
-}
+FIDELITIES = {"fast": Fidelity(0.25, 4.0), "standard": Fidelity(1 / 6, 4.0), "reference": Fidelity(1 / 12, 1.0)}
 
 
 def fidelity(name: str | Fidelity) -> Fidelity:

@@ -68,11 +68,6 @@ class MicrographDesign(BaseModel):
         return self.tiles * FIELD_A
 
 
-def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:
-    """Random numbers for 0 the particles, 1 their thermal motion, 2 the camera."""
-    return np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(purpose,)))
-
-
 def place(design: MicrographDesign) -> pd.DataFrame:
     """What lies where: the truth of a micrograph, without its image, in one row a particle.
 
@@ -81,7 +76,7 @@ def place(design: MicrographDesign) -> pd.DataFrame:
     around it as the beam sees it; the Euler angles ``psi_deg``, ``theta_deg`` and ``phi_deg`` of
     :func:`nanoshape_lib.particles.orientation.euler`. Raises NanoshapeError if so many particles find no room.
     """
-    rng = _generator(design, 0)
+    rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(0,)))
     labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
     turns = orientation.random_rotations(design.particles, rng)
     rows: list[dict] = []
@@ -132,8 +127,8 @@ def _free_place(
 
 def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene], list[tuple[int, int]]]:
     """Each particle on its part of the film, in a field of 128 Å, and that field's corner [Å]."""
-    rng, ratio = _generator(design, 1), lattice_ratio(design.metal)
-    scenes, corners = [], []
+    rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(1,)))
+    ratio, scenes, corners = lattice_ratio(design.metal), [], []
     for row in truth.to_dict("records"):
         corner = (math.floor(row["x_A"] - FIELD_A / 2), math.floor(row["y_A"] - FIELD_A / 2))
         particle = shapes.build(row["label"], row["size_A"] / ratio)

@@ -207,7 +207,7 @@ def turned_scene(
     rng: np.random.Generator,
     shift_A: tuple[float, float] = (0.0, 0.0),
 ) -> Scene:
-    """A particle around the origin, turned by a rotation (3, 3), shaken as at 300 K, and deposited on a film or none."""
+    """A particle around the origin, turned by a rotation (3, 3), shaken as at 300 K, on a film or in vacuum."""
     turned = particle.copy()
     turned.positions = turned.positions @ rotation.T
     return deposit(shake(turned, rng), film, shift_A)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import abtem
@@ -44,8 +45,6 @@ FILM = Placement(0, (17, 64), 1, True)
 PLACE_A = (4.0, -3.0)
 ANGLE_DEG = 37.0
 FRAMES = 24
-
-
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
 NOISELESS = Camera(dose_e_A2=None)
@@ -86,25 +85,14 @@ def convergence_table(
     for name, scene in scenes.items():
         exact = exit_wave(scene, microscope, reference)
         exact_images = _images(exact, microscope)
-        for sampling, thickness in grids:
-            grid = Fidelity(sampling, thickness)
+        for grid in (Fidelity(*pair) for pair in grids):
             start = time.perf_counter()
             wave = exit_wave(scene, microscope, grid)
             seconds = time.perf_counter() - start
-            low, high = _image_errors(wave, exact_images, microscope)
-            rows.append(
-                {
-                    "scene": name,
-                    "sampling_A": sampling,
-                    "slice_A": thickness,
-                    "pixels": grid.pixels,
-                    "wave": relative_error(wave, exact),
-                    "images_low": low,
-                    "images_high": high,
-                    "seconds": seconds,
-                }
-            )
-    return pd.DataFrame(rows)
+            errors = relative_error(wave, exact), *_image_errors(wave, exact_images, microscope)
+            rows.append([name, *grid, grid.pixels, *errors, seconds])
+    columns = ["scene", "sampling_A", "slice_A", "pixels", "wave", "images_low", "images_high", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _images(wave: np.ndarray, microscope: Microscope) -> np.ndarray:
@@ -117,14 +105,20 @@ def _image_errors(wave: np.ndarray, exact: np.ndarray, microscope: Microscope) -
     return min(errors), max(errors)
 
 
+def _at_mid_plane(wave: torch.Tensor, distance_A: float, microscope: Microscope) -> np.ndarray:
+    """A wave (m, m) of the field, propagated by a distance [Å], in the form of :func:`exit_wave`."""
+    n = wave_pixels(microscope)
+    on = propagator(Grid((n, n), (FIELD_A, FIELD_A)), microscope.energy_eV, distance_A, microscope.aperture_per_A)
+    return torch.fft.ifft2(fit_spectrum(torch.fft.fft2(wave, norm="forward"), (n, n)) * on, norm="forward").numpy()
+
+
 def damped_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
     """The exit wave of a particle in vacuum if its potential is damped at the grid's high frequencies.
 
     The potential is abTEM's: 0.72 of the whole just below two thirds of the Nyquist frequency, 0.56 near it. All else
     is as in :func:`~nanoshape_lib.simulation.exit_waves.exit_wave`, on the whole field.
     """
-    n, energy = wave_pixels(microscope), microscope.energy_eV
-    field, small = (Grid((pixels, pixels), (FIELD_A, FIELD_A)) for pixels in (grid.pixels, n))
+    energy, field = microscope.energy_eV, Grid((grid.pixels, grid.pixels), (FIELD_A, FIELD_A))
     atoms, thickness = scene.particle.copy(), grid.slice_A
     count, _ = slices(atoms.positions[:, 2].max() + 1.0, thickness)
     atoms.set_cell([FIELD_A, FIELD_A, count * thickness])
@@ -133,10 +127,7 @@ def damped_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) 
         layers = torch.as_tensor(potential.build(lazy=False).array)
     through = (torch.exp(1j * interaction_parameter(energy) * layer) for layer in layers)
     wave = propagate(torch.ones(field.pixels, dtype=torch.complex64), through, field, energy, thickness)
-    back = propagator(small, energy, scene.mid_plane_A - (count + 0.5) * thickness, microscope.aperture_per_A)
-    return torch.fft.ifft2(
-        fit_spectrum(torch.fft.fft2(wave, norm="forward"), small.pixels) * back, norm="forward"
-    ).numpy()
+    return _at_mid_plane(wave, scene.mid_plane_A - (count + 0.5) * thickness, microscope)
 
 
 def potential_table(
@@ -150,13 +141,8 @@ def potential_table(
     exact = _images(exit_wave(scene, microscope, reference), microscope)
     rows = []
     for grid in (Fidelity(*pair) for pair in grids):
-        waves = {
-            "whole": exit_wave(scene, microscope, grid),
-            "damped": damped_potential_wave(scene, microscope, grid),
-        }
-        for potential, wave in waves.items():
-            low, high = _image_errors(wave, exact, microscope)
-            rows.append([*grid, potential, low, high])
+        for potential, simulate in {"whole": exit_wave, "damped": damped_potential_wave}.items():
+            rows.append([*grid, potential, *_image_errors(simulate(scene, microscope, grid), exact, microscope)])
     return pd.DataFrame(rows, columns=["sampling_A", "slice_A", "potential", "images_low", "images_high"])
 
 
@@ -168,35 +154,26 @@ def explicit_intensity(
     Focus is averaged over ±3 widths with equal steps, angles over a square grid of ±2.5 widths, both
     with their Gaussian weights. Returns the intensity (m, m) on a grid of twice the wave's pixels.
     """
-    n = wave.shape[0]
-    fine = next_fast_size(2 * n)
+    n, fine, spectrum = len(wave), next_fast_size(2 * len(wave)), np.fft.fft2(wave)
     q = np.fft.fftfreq(n, FIELD_A / n)
-    index = np.fft.fftfreq(n, 1 / n).astype(int) % fine
-    spectrum = np.fft.fft2(wave)
+    tilt = microscope.convergence_mrad * 1e-3 / microscope.wavelength_A
     t = np.linspace(-3, 3, focus_nodes) if focus_nodes > 1 else np.zeros(1)
     a = np.linspace(-2.5, 2.5, angle_nodes) if angle_nodes > 1 else np.zeros(1)
     total, norm = np.zeros((fine, fine)), 0.0
-    for ax in a:
-        for ay in a:
-            tilt = microscope.convergence_mrad * 1e-3 / microscope.wavelength_A
-            for x in t:
-                focus_A = defocus_A - x * microscope.focal_spread_A
-                chi = aberration_function(q[:, None] + ax * tilt, q + ay * tilt, microscope, focus_A)
-                padded = np.zeros((fine, fine), complex)
-                padded[index[:, None], index] = spectrum * np.exp(-1j * chi)
-                weight = np.exp(-(x**2) - ax**2 - ay**2)
-                total += weight * np.abs(np.fft.ifft2(padded)) ** 2
-                norm += weight
+    for ax, ay, x in product(a, a, t):
+        focus_A = defocus_A - x * microscope.focal_spread_A
+        chi = aberration_function(q[:, None] + ax * tilt, q + ay * tilt, microscope, focus_A)
+        padded = fit_spectrum(torch.as_tensor(spectrum * np.exp(-1j * chi)), (fine, fine)).numpy()
+        weight = np.exp(-(x**2) - ax**2 - ay**2)
+        total += weight * np.abs(np.fft.ifft2(padded)) ** 2
+        norm += weight
     return total / norm * (fine / n) ** 4
 
 
 def quasi_coherent_intensity(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> np.ndarray:
     """One coherent image (m, m) by abTEM, with its envelopes on the wave; m is twice the wave's pixels."""
-    n = wave.shape[0]
-    fine = next_fast_size(2 * n)
-    spectrum = np.zeros((fine, fine), complex)
-    index = np.fft.fftfreq(n, 1 / n).astype(int) % fine
-    spectrum[index[:, None], index] = np.fft.fft2(wave) * (fine / n) ** 2
+    n, fine = len(wave), next_fast_size(2 * len(wave))
+    spectrum = fit_spectrum(torch.as_tensor(np.fft.fft2(wave) * (fine / n) ** 2), (fine, fine)).numpy()
     waves = abtem.Waves(np.fft.ifft2(spectrum).astype(np.complex64), energy=microscope.energy_eV, extent=FIELD_A)
     ctf = abtem.CTF(
         energy=microscope.energy_eV,
@@ -208,6 +185,17 @@ def quasi_coherent_intensity(wave: np.ndarray, defocus_A: float, microscope: Mic
     return np.abs(np.asarray(waves.apply_ctf(ctf).array)) ** 2  # type: ignore[union-attr]
 
 
+def _intensity(wave: np.ndarray | torch.Tensor, defocus_A: float, microscope: Microscope, pixels: int) -> torch.Tensor:
+    """The :func:`intensity_spectrum` (1, pixels, pixels // 2) of one wave at one defocus [Å]."""
+    spectra = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
+    return intensity_spectrum(spectra, torch.tensor([defocus_A]), microscope, pixels)
+
+
+def _in_real_space(spectrum: torch.Tensor, pixels: int) -> np.ndarray:
+    """The intensity (pixels, pixels) of a spectrum as of :func:`_intensity`."""
+    return torch.fft.irfft2(spectrum, s=(pixels, pixels), norm="forward")[0].numpy()
+
+
 def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> dict[str, np.ndarray]:
     """Noiseless camera images [incident intensity] of one wave by three treatments of partial coherence.
 
@@ -216,12 +204,9 @@ def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope)
     """
     explicit = explicit_intensity(wave, defocus_A, microscope, FOCUS_NODES, ANGLE_NODES)
     quasi = quasi_coherent_intensity(wave, defocus_A, microscope)
-    seen = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
-    spectra = {
-        "explicit": torch.fft.rfft2(torch.as_tensor(explicit, dtype=torch.float32), norm="forward")[None],
-        "low rank": intensity_spectrum(seen, torch.tensor([defocus_A]), microscope, len(explicit)),
-        "quasi-coherent": torch.fft.rfft2(torch.as_tensor(quasi, dtype=torch.float32), norm="forward")[None],
-    }
+    theirs, usual = (torch.fft.rfft2(torch.as_tensor(x).float(), norm="forward")[None] for x in (explicit, quasi))
+    ours = _intensity(wave, defocus_A, microscope, len(explicit))
+    spectra = {"explicit": theirs, "low rank": ours, "quasi-coherent": usual}
     return {name: record(spectrum, NOISELESS)[0].numpy() for name, spectrum in spectra.items()}
 
 
@@ -229,23 +214,14 @@ def coherence_table(
     images: Sequence[dict[str, np.ndarray]], defoci_A: Sequence[float], microscope: Microscope
 ) -> pd.DataFrame:
     """Error against the explicit average, mean intensity and cost, for each treatment and defocus [Å]."""
-    cost = {
-        "explicit": FOCUS_NODES * ANGLE_NODES**2,
-        "low rank": len(focal_spread_modes(microscope)),
-        "quasi-coherent": 1,
-    }
+    modes = len(focal_spread_modes(microscope))
+    cost = {"explicit": FOCUS_NODES * ANGLE_NODES**2, "low rank": modes, "quasi-coherent": 1}
     rows = [
-        {
-            "defocus_A": defocus,
-            "treatment": name,
-            "error": relative_error(image, by_name["explicit"]),
-            "mean intensity": float(image.mean()),
-            "coherent images": cost[name],
-        }
-        for defocus, by_name in zip(defoci_A, images, strict=True)
+        [defocus_A, name, relative_error(image, by_name["explicit"]), float(image.mean()), cost[name]]
+        for defocus_A, by_name in zip(defoci_A, images, strict=True)
         for name, image in by_name.items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["defocus_A", "treatment", "error", "mean intensity", "coherent images"])
 
 
 class Check(NamedTuple):
@@ -307,9 +283,8 @@ def atom_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
     for defocus_A in (30.0, -30.0):
         chi = np.asarray(aberration_function(q, 0 * q, microscope, defocus_A))
         expected = float(np.abs(1 + 2 * np.pi * np.trapezoid(exact * np.exp(-1j * chi) * q, q))) ** 2
-        seen = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
-        spectrum = intensity_spectrum(seen, torch.tensor([defocus_A]), coherent, pixels)
-        found = torch.fft.irfft2(spectrum, s=(pixels, pixels), norm="forward")[0, pixels // 2, pixels // 2].item()
+        image = _in_real_space(_intensity(wave, defocus_A, coherent, pixels), pixels)
+        found = float(image[pixels // 2, pixels // 2])
         checks.append(Check(f"brightness at the atom, defocus {defocus_A:+g} Å", found, expected, 0.03, means))
     return checks
 
@@ -331,18 +306,15 @@ def thermal_checks(microscope: Microscope, configurations: int = 100, seed: int 
 
 def _whole_cell(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
     """Film and particle in one multislice of the whole field, in the form of :func:`exit_wave`."""
-    n, energy, thickness = wave_pixels(microscope), microscope.energy_eV, grid.slice_A
-    atoms, entry_A = scene.atoms(), -scene.film_thickness_A
+    thickness, atoms, entry_A = grid.slice_A, scene.atoms(), -scene.film_thickness_A
     if scene.downstream:
         entry_A = -slices(1.0 - scene.particle.positions[:, 2].min(), thickness)[0] * thickness
     atoms.positions[:, 2] -= entry_A
     height = slices(atoms.positions[:, 2].max() + (0.0 if scene.downstream else 1.0), thickness)[0] * thickness
     atoms.positions[:, 2] = np.clip(atoms.positions[:, 2], 1e-3, height - 1e-3)
     atoms.set_cell([FIELD_A, FIELD_A, height])
-    wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), energy, thickness)
-    back_A = scene.mid_plane_A - (entry_A + height + thickness / 2)
-    back = propagator(Grid((n, n), (FIELD_A, FIELD_A)), energy, back_A, microscope.aperture_per_A)
-    return torch.fft.ifft2(fit_spectrum(torch.fft.fft2(wave, norm="forward"), (n, n)) * back, norm="forward").numpy()
+    wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), microscope.energy_eV, thickness)
+    return _at_mid_plane(wave, scene.mid_plane_A - (entry_A + height + thickness / 2), microscope)
 
 
 def _particle(angle_deg: float = 0.0) -> Atoms:
@@ -417,31 +389,23 @@ def lens_checks(
 
     ``treatments`` are the :func:`~coherence_images` of the wave at this defocus [Å].
     """
-    pixels, defocus, seen = (
-        intensity_pixels(microscope, NOISELESS),
-        torch.tensor([defocus_A]),
-        torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None],
-    )
+    pixels = intensity_pixels(microscope, NOISELESS)
     coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
     error = relative_error(treatments["low rank"], treatments["explicit"])
     terms = f"sum over {FOCUS_NODES * ANGLE_NODES**2} foci and angles"
     checks = [Check("error: partial coherence by a few modes", error, 0.0, 0.01, terms)]
     by_abtem = quasi_coherent_intensity(wave, defocus_A, coherent)
-    side = len(by_abtem)
-    ours = torch.fft.irfft2(intensity_spectrum(seen, defocus, coherent, side), s=(side, side), norm="forward")[
-        0
-    ].numpy()
+    ours = _in_real_space(_intensity(wave, defocus_A, coherent, len(by_abtem)), len(by_abtem))
     checks.append(Check("error: coherent image", relative_error(ours, by_abtem), 0.0, 1e-4, "abTEM's lens"))
     sides = (pixels, 2 * pixels)
-    formed = [record(intensity_spectrum(seen, defocus, microscope, side), NOISELESS)[0].numpy() for side in sides]
-    checks.append(
-        Check("error: aliasing in the camera's image", relative_error(*formed), 0.0, 1e-3, "a grid twice as fine")
-    )
+    formed = [record(_intensity(wave, defocus_A, microscope, side), NOISELESS)[0].numpy() for side in sides]
+    error = relative_error(*formed)
+    checks.append(Check("error: aliasing in the camera's image", error, 0.0, 1e-3, "a grid twice as fine"))
     n, cycles, phase = len(wave), round(FIELD_A / 2.354), 1e-3
     grating = np.exp(1j * phase * np.cos(2 * np.pi * cycles * np.arange(n) / n)).astype(np.complex64)
-    weak = torch.fft.fft2(torch.as_tensor(grating)[None, :, None].expand(1, n, n)) / n**2
+    weak = torch.as_tensor(grating)[:, None].expand(n, n)
     for value_A in (defocus_A, -defocus_A):
-        spectrum = intensity_spectrum(weak, torch.tensor([value_A]), microscope, pixels)[0]
+        spectrum = _intensity(weak, value_A, microscope, pixels)[0]
         transfer, _ = contrast_transfer(np.array([cycles / FIELD_A]), value_A, microscope)
         found = spectrum[cycles, 0].real.item() / phase
         what = f"transfer of {{111}} fringes, defocus {value_A:+g} Å"
@@ -453,12 +417,9 @@ def camera_checks(microscope: Microscope, seed: int = 0) -> list[Check]:
     """Counting statistics before, and the spectrum of the noise behind the scintillator."""
     even, defoci = np.ones((wave_pixels(microscope),) * 2, np.complex64), np.zeros(FRAMES)
     counts = 100 * focal_series(even, defoci, microscope, Camera(dose_e_A2=100.0, mtf_c1=1.0), seed)
-    checks = [
-        Check("mean count, 100 electrons a pixel", float(counts.mean()), 100.0, 0.5, "dose × area"),
-        Check(
-            "variance of the counts over their mean", float(counts.var() / counts.mean()), 1.0, 0.02, "Poisson's law"
-        ),
-    ]
+    mean, ratio = float(counts.mean()), float(counts.var() / counts.mean())
+    checks = [Check("mean count, 100 electrons a pixel", mean, 100.0, 0.5, "dose × area")]
+    checks.append(Check("variance of the counts over their mean", ratio, 1.0, 0.02, "Poisson's law"))
     camera = Camera(dose_e_A2=400.0)
     noise = focal_series(even, defoci, microscope, camera, seed) - 1
     power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) * 400 / noise[0].size
