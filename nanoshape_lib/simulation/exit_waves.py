@@ -127,9 +127,8 @@ def film_wave(
 ) -> torch.Tensor:
     """The wave (n, n) behind one film under a plane wave, in its block's own placement.
 
-    It is computed once per film: every particle on it has it, rolled, turned and mirrored,
-    as its incident wave. That equals the multislice of film and particle together, because the two
-    share no slice.
+    It is computed once per film: every particle on it has it, rolled, turned and mirrored, as its incident wave. That
+    equals the multislice of film and particle together, because the two share no slice.
     """
     incident = torch.ones(grid.pixels, grid.pixels, device=device)
     return multislice(_film_cell(block, thickness_A), incident, energy_eV, grid.slice_A)

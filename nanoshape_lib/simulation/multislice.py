@@ -179,9 +179,8 @@ def propagate(
 ) -> torch.Tensor:
     """Send a wave (nx, ny) through slices of one thickness [Å]: transmit, then propagate, for each.
 
-    The propagator is limited to two thirds of the grid's Nyquist frequency, as usual; the transmission
-    functions are not. What they scatter beyond the limit is lost at once, and what folds back lies
-    above a third of Nyquist.
+    The propagator is limited to two thirds of the grid's Nyquist frequency, as usual; the transmission functions are
+    not. What they scatter beyond the limit is lost at once, and what folds back lies above a third of Nyquist.
     """
     step = propagator(grid, energy_eV, thickness_A).to(wave.device)
     for transmission in through:
