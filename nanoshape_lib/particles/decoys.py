@@ -81,22 +81,17 @@ def rod(size_A: float, rng: np.random.Generator) -> Atoms:
 
 
 @cache
-def _truncated_cubes() -> dict[int, Atoms]:
-    """Truncated cubes of about regular faces by their layers from the centre to a {100} face."""
-    faces = [(1, 0, 0), (1, 1, 1)]
-    found = {}
-    for layers in range(6, 20):
-        # The layers are a/2 and a/√3 apart; the planes of a regular one lie at h and (1 + √2) h/√3.
-        corner = round(layers * (1 + math.sqrt(2)) / 2)
-        found[layers] = _gold(
-            FaceCenteredCubic("Au", faces, [layers, corner], latticeconstant=GOLD_LATTICE_CONSTANT_A).positions
-        )
-    return found
+def _truncated_cubes() -> list[Atoms]:
+    """Truncated cubes of about regular faces."""
+    # The layers are a/2 and a/√3 apart; the planes of a regular one lie at h and (1 + √2) h/√3.
+    layers = [[number, round(number * (1 + math.sqrt(2)) / 2)] for number in range(6, 20)]
+    faces, lattice = [(1, 0, 0), (1, 1, 1)], {"latticeconstant": GOLD_LATTICE_CONSTANT_A}
+    return [_gold(FaceCenteredCubic("Au", faces, each, **lattice).positions) for each in layers]
 
 
 def truncated_cube(size_A: float, rng: np.random.Generator) -> Atoms:
     """The Archimedean truncated cube, {100} octagons and small {111} triangles, to the nearest layer."""
-    return min(_truncated_cubes().values(), key=lambda atoms: abs(atoms.info["size_A"] - size_A)).copy()
+    return min(_truncated_cubes(), key=lambda atoms: abs(atoms.info["size_A"] - size_A)).copy()
 
 
 @cache
@@ -118,7 +113,7 @@ def decahedron(size_A: float, rng: np.random.Generator) -> Atoms:
     sizes = {key: shapes.volume_equivalent_diameter(atoms) for key, atoms in _decahedra().items()}
     nearest = min(sizes, key=lambda key: abs(sizes[key] - size_A))
     atoms = _gold(Decahedron("Au", *nearest, latticeconstant=GOLD_LATTICE_CONSTANT_A).positions)
-    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / shapes.mean_neighbour_distance(atoms)
+    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / shapes.neighbour_distances(atoms).mean()
     return atoms
 
 
@@ -165,12 +160,6 @@ def _facets(*families: tuple[int, int, int]) -> np.ndarray:
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-def _between(normals: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
-    """Gauge of the body between planes (N, 3) at random distances."""
-    distances = rng.uniform(*DISTANCES, len(normals))
-    return lambda r: (r @ normals.T / distances).max(axis=1)
-
-
 def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
     """A particle of no shape: a third each between random planes, between random facets, and broken.
 
@@ -183,7 +172,11 @@ def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
     else:
         normals = rng.standard_normal((rng.integers(*(CUTS if kind == "broken" else PLANES)), 3))
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    gauge = _between(normals, rng)
+    distances = rng.uniform(*DISTANCES, len(normals))
+
+    def gauge(r: np.ndarray) -> np.ndarray:
+        return (r @ normals.T / distances).max(axis=1)
+
     if kind == "broken":
         whole = known(size_A, rng).positions
         return _gold(whole[np.argsort(gauge(whole))[: round(len(whole) * rng.uniform(*KEPT))]])

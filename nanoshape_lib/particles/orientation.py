@@ -54,20 +54,11 @@ def euler(psi_deg: ArrayLike, theta_deg: ArrayLike, phi_deg: ArrayLike) -> Array
     array([0., 1., 0.])
     """
     angles = (np.radians(np.asarray(angle, dtype=float)) for angle in (psi_deg, theta_deg, phi_deg))
-    psi, theta, phi = np.broadcast_arrays(*angles)
-    cos, sin = np.cos, np.sin
+    (c1, s1), (c2, s2), (c3, s3) = ((np.cos(angle), np.sin(angle)) for angle in np.broadcast_arrays(*angles))
     return _matrix(
-        [
-            cos(psi) * cos(phi) - cos(theta) * sin(phi) * sin(psi),
-            cos(psi) * sin(phi) + cos(theta) * cos(phi) * sin(psi),
-            sin(psi) * sin(theta),
-        ],
-        [
-            -sin(psi) * cos(phi) - cos(theta) * sin(phi) * cos(psi),
-            -sin(psi) * sin(phi) + cos(theta) * cos(phi) * cos(psi),
-            cos(psi) * sin(theta),
-        ],
-        [sin(theta) * sin(phi), -sin(theta) * cos(phi), cos(theta)],
+        [c1 * c3 - c2 * s3 * s1, c1 * s3 + c2 * c3 * s1, s1 * s2],
+        [-s1 * c3 - c2 * s3 * c1, -s1 * s3 + c2 * c3 * c1, c1 * s2],
+        [s2 * s3, -s2 * c3, c2],
     )
 
 

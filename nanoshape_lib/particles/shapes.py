@@ -84,11 +84,6 @@ def volume_equivalent_diameter(n_atoms: int) -> float:
     return float((6 * n_atoms * GOLD_ATOMIC_VOLUME_A3 / np.pi) ** (1 / 3))
 
 
-def mean_neighbour_distance(atoms: Atoms) -> float:
-    """Mean distance [Å] between nearest neighbours in a gold particle."""
-    return float(neighbour_distances(atoms).mean())
-
-
 def neighbour_distances(atoms: Atoms) -> np.ndarray:
     """Lengths (bonds,) [Å] of all nearest-neighbour bonds of a gold particle, each counted once.
 
@@ -193,7 +188,7 @@ def _icosahedron(order: int) -> Atoms:
     """ASE's icosahedron with the mean neighbour distance of gold."""
     atoms = Icosahedron("Au", order + 1, latticeconstant=GOLD_LATTICE_CONSTANT_A)
     atoms.positions -= atoms.positions.mean(axis=0)
-    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / mean_neighbour_distance(atoms)
+    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / neighbour_distances(atoms).mean()
     return atoms
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from ase import Atoms
+from scipy import constants
 from scipy.spatial import cKDTree
 
 from nanoshape_lib.errors import NanoshapeError
@@ -16,8 +17,6 @@ BLOCKS = 14
 CONTACT_A = 2.5
 CLEARANCE_A = 0.1
 LAYER_ROLL_A = (47.0, 29.0)
-CARBON_ATOMIC_MASS_U = 12.011
-ATOMIC_MASS_G = 1.66053906892e-24
 
 
 @lru_cache(maxsize=BLOCKS)
@@ -58,7 +57,7 @@ def load_film(block: int, thickness_A: float | None = None) -> Atoms:
 
 def density_g_cm3(block: Atoms) -> float:
     """Mass density [g/cm³] of a carbon block."""
-    return len(block) * CARBON_ATOMIC_MASS_U * ATOMIC_MASS_G / (block.get_volume() * 1e-24)
+    return block.get_masses().sum() * constants.atomic_mass * 1e3 / (block.get_volume() * 1e-24)
 
 
 def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.05) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
@@ -129,28 +129,12 @@ class Setting(Lens):
         return microscope.model_copy(update=lens), camera.model_copy(update=ours | {"pixel_size_A": size_A})
 
 
-# What each range must lie within.
-LIMITS: dict[str, Range] = {
-    "defocus_A": (-1000.0, 1000.0),
-    "Cs_A": (-5e7, 5e7),
-    "focal_spread_A": (0.0, 200.0),
-    "convergence_mrad": (0.0, 2.0),
-    "astigmatism_A": (0.0, 500.0),
-    "pixel_error": (-0.1, 0.1),
-    "drift_A": (0.0, 10.0),
-    "mtf_c2": (0.01, 10.0),
-    "dose_e_A2": (1.0, 1e7),
-    "C21_A": (0.0, 1e5),
-    "C23_A": (0.0, 1e5),
-    "C32_A": (0.0, 1e7),
-    "C34_A": (0.0, 1e7),
-}
 # Focal spreads are drawn from so many values: the focal modes of each are kept.
 SPREADS = 8
 
 
 class Ranges(BaseModel):
-    """Lowest and highest value of each quantity of a :class:`Setting`, in its units.
+    """Lowest and highest value of each quantity of a :class:`Setting`, in its units, annotated with their limits.
 
     The dose is drawn uniformly in its logarithm, the focal spread from eight equidistant values, directions
     uniformly, everything else uniformly. None of these values is the paper's.
@@ -158,24 +142,24 @@ class Ranges(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    defocus_A: Range = (-300.0, 300.0)
-    Cs_A: Range = (-150e3, 150e3)
-    focal_spread_A: Range = (15.0, 50.0)
-    convergence_mrad: Range = (0.05, 0.5)
-    astigmatism_A: Range = (0.0, 75.0)
-    pixel_error: Range = (-0.05, 0.05)
-    drift_A: Range = (0.0, 1.0)
-    mtf_c2: Range = (0.2, 0.8)
-    dose_e_A2: Range = (50.0, 5000.0)
-    C21_A: Range = (0.0, 0.0)
-    C23_A: Range = (0.0, 0.0)
-    C32_A: Range = (0.0, 0.0)
-    C34_A: Range = (0.0, 0.0)
+    defocus_A: Annotated[Range, (-1000.0, 1000.0)] = (-300.0, 300.0)
+    Cs_A: Annotated[Range, (-5e7, 5e7)] = (-150e3, 150e3)
+    focal_spread_A: Annotated[Range, (0.0, 200.0)] = (15.0, 50.0)
+    convergence_mrad: Annotated[Range, (0.0, 2.0)] = (0.05, 0.5)
+    astigmatism_A: Annotated[Range, (0.0, 500.0)] = (0.0, 75.0)
+    pixel_error: Annotated[Range, (-0.1, 0.1)] = (-0.05, 0.05)
+    drift_A: Annotated[Range, (0.0, 10.0)] = (0.0, 1.0)
+    mtf_c2: Annotated[Range, (0.01, 10.0)] = (0.2, 0.8)
+    dose_e_A2: Annotated[Range, (1.0, 1e7)] = (50.0, 5000.0)
+    C21_A: Annotated[Range, (0.0, 1e5)] = (0.0, 0.0)
+    C23_A: Annotated[Range, (0.0, 1e5)] = (0.0, 0.0)
+    C32_A: Annotated[Range, (0.0, 1e7)] = (0.0, 0.0)
+    C34_A: Annotated[Range, (0.0, 1e7)] = (0.0, 0.0)
 
     @model_validator(mode="after")
     def _within_limits(self) -> "Ranges":
-        for name, (least, most) in LIMITS.items():
-            low, high = getattr(self, name)
+        for name, (low, high) in self:
+            least, most = LIMITS[name]
             if not least <= low <= high <= most:
                 raise ValueError(f"{name} is {low:g} to {high:g}, but must rise and lie between {least:g} and {most:g}")
         return self
@@ -204,6 +188,10 @@ class Ranges(BaseModel):
             if high:
                 values |= {f"{name}_A": rng.uniform(low, high), f"{name}_deg": rng.uniform(0, 360)}
         return Setting(**values)
+
+
+LIMITS: dict[str, Range] = {name: field.metadata[0] for name, field in Ranges.model_fields.items()}
+"""What each range must lie within."""
 
 
 def _azimuthal(lens: Lens) -> list[tuple[int, int, float, complex]]:
