@@ -286,7 +286,7 @@ def auroc(known: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     def variance(scores: np.ndarray, among: np.ndarray) -> float:
         ordered = np.sort(among, axis=None)
         ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
-        return (ranks / (2 * among.size)).mean(axis=1).var(ddof=1) / len(scores)
+        return float(np.var(np.mean(ranks / (2 * among.size), axis=1), ddof=1)) / len(scores)
 
     reach = 1.96 * np.sqrt(variance(other, known) + variance(known, other))
     return area, max(0.0, area - reach), min(1.0, area + reach)

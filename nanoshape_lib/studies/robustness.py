@@ -18,6 +18,7 @@ from nanoshape_lib.datasets.images import (
     Draw,
     FreshImages,
     ImageSet,
+    Series,
     as_designed,
     as_ranged,
     expose,
@@ -268,7 +269,8 @@ def specimen_images(
         wave = exit_wave(record.scene, design.microscope, design.fidelity, device)
         for draw in draws.values():
             rng = np.random.default_rng((design.seed, index))
-            made.append(expose(wave, draw(1, rng), design, rng))
+            series = Series(draw(1, rng), torch.Generator().manual_seed(int(rng.integers(2**62))))
+            made.append(expose(wave, series, design)[0])
         return made, record.label
 
     images, labels = zip(*on_all_cores(make, range(waves), "specimens"), strict=True)
