@@ -24,7 +24,7 @@ from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_err
 from nanoshape_lib.networks.features import Views, look
 from nanoshape_lib.networks.models import load_weights
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.particles.structure_factor import share_in_phase
+from nanoshape_lib.particles.specimen import visible_structure_factor
 from nanoshape_lib.paths import cache_folder, cache_key, file_sha256, replacing
 from nanoshape_lib.simulation.film import BLOCKS
 from nanoshape_lib.simulation.optics import Ranges
@@ -52,7 +52,7 @@ REFERENCES = 100
 CAMERAS, SHARE_USUAL_PIXEL, IMAGES_PER_WAVE = (100, 168), 0.4, 6
 METALS = ("platinum", "palladium", "copper")
 FRINGES = 0.25
-"""A particle shows fringes if so many of its atoms scatter in phase, see `particles.structure_factor`."""
+"""A particle shows fringes if so many of its atoms scatter in phase, see `visible_structure_factor`."""
 COVERAGE, ALL = 0.95, "all together"
 BARS = dict.fromkeys(
     ("bare carbon", "overlapping pair", *METALS, "pixel 0.80 Å", "pixel 0.90 Å", "pixel 1.10 Å", "pixel 1.21 Å"), 0.95
@@ -262,7 +262,7 @@ def by_fringes(name: str, seen: Scored, design: DatasetDesign) -> dict[str, Scor
     """Particles of a kind apart: those whose lattice shows fringes in the direction of the beam, and the others."""
     groups = seen.about["group"].to_numpy()
     scenes = (outliers.kind_scene(KINDS[name], design, int(index))[0] for index in np.unique(groups))
-    shown = np.array([share_in_phase(scene.particle.positions) for scene in scenes])[groups] > FRINGES
+    shown = np.array([visible_structure_factor(scene.particle.positions) for scene in scenes])[groups] > FRINGES
     return {
         f"{name}, {part}": Scored(seen.about[rows], seen.logits[rows], {k: v[rows] for k, v in seen.measured.items()})
         for part, rows in (("fringes", shown), ("none", ~shown))
