@@ -122,9 +122,8 @@ def verify(store: FinishedStore) -> None:
     for fault in faults:
         typer.echo(f"{fault.file} is {fault.problem}")
     if faults:
-        raise NanoshapeError(
-            f"{store} has {len(faults)} missing or damaged files; simulate its design again to repair them"
-        )
+        count = len(faults)
+        raise NanoshapeError(f"{store} has {count} missing or damaged files; simulate its design again to repair them")
     typer.echo(f"{store}: every file is as it was written.")
 
 
@@ -165,15 +164,8 @@ def train(
     from nanoshape_lib.simulation.devices import check_device
 
     check_device(device)
-    config = TrainingConfig.model_validate(
-        {
-            "architecture": architecture,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "seed": seed,
-            "device": device,
-        }
-    )
+    asked = {"architecture": architecture, "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device}
+    config = TrainingConfig.model_validate(asked)
     waves = Store(store)
     _, card = fit(config, make_images(waves, "train", turned=True), make_images(waves, "validation"), folder)
     accuracy = card["history"][card["best_epoch"] - 1]["validation_accuracy"]
@@ -197,7 +189,6 @@ def study(
     from nanoshape_lib.studies.profiles import load_profile
     from nanoshape_lib.studies.results import RESULTS
 
-    runner.check_name(name)
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
@@ -233,14 +224,12 @@ def evaluate(
     model, _ = load_weights(weights)
     images = make_images(Store(store), names[split])
     logits = predict(model, images.images)
-    for title, table in (
-        ("image", predictions_table(images.table, logits)),
-        ("particle", by_particle(images.table, logits)),
-    ):
+    predictions, particles = predictions_table(images.table, logits), by_particle(images.table, logits)
+    for title, table in {"image": predictions, "particle": particles}.items():
         value, low, high = accuracy_interval(table)
         typer.echo(f"accuracy per {title}: {value:.4f} (95 % interval {low:.4f} to {high:.4f}, {len(table)} of them)")
     if output is not None:
-        predictions_table(images.table, logits).to_csv(output, index=False)
+        predictions.to_csv(output, index=False)
 
 
 @app.command()
@@ -258,6 +247,7 @@ def predict(
 
     READER.start()
     from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse_all, predictions
+    from nanoshape_lib.micrographs.report import summary, write_report
     from nanoshape_lib.trust.classifier import Classifier
 
     chosen = weights or [WEIGHTS]
@@ -270,11 +260,8 @@ def predict(
     noted = [note for analysis in analyses for note in analysis.micrograph.notes]
     for note in noted + [note for error in refused for note in getattr(error, "__notes__", ())]:
         typer.echo(f"Note: {note}.", err=True)
-    from nanoshape_lib.micrographs.report import summary, write_report
-
-    about = (
-        f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
-    )
+    names = ", ".join(path.name for path in chosen)
+    about = f"Network: {names}; sets that hold the true shape in {coverage:.0%} of cases."
     page = write_report(out, analyses, refused, about)
     typer.echo(f"{summary(predictions(analyses))}. Open {page}.")
     for error in refused:

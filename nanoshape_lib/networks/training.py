@@ -236,9 +236,8 @@ class _Run:
             self.best_loss, self.best_epoch = validation_loss, self.epoch
             self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         accuracy = float((logits.argmax(1) == truth).float().mean())
-        losses_of = {"train_loss": float(train_loss) / self.ranks, "validation_loss": validation_loss}
-        row = {"epoch": self.epoch} | losses_of | {"validation_accuracy": accuracy}
-        self.history.append(row | {"seconds": time.perf_counter() - start})
+        row = {"epoch": self.epoch, "train_loss": float(train_loss) / self.ranks, "validation_loss": validation_loss}
+        self.history.append(row | {"validation_accuracy": accuracy, "seconds": time.perf_counter() - start})
 
     def any_late(self, late: bool) -> bool:
         """Whether the time is up in any of the processes, so that all stop together."""
@@ -251,9 +250,7 @@ class _Run:
         """What a checkpoint holds."""
         return {
             "config": self.config.model_dump(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule")},
             "generator": self.generator.get_state(),
             "best_weights": self.best_weights,
             "progress": (self.epoch, self.best_epoch, self.best_loss),
@@ -263,10 +260,8 @@ class _Run:
     def restore(self, state: dict, folder: Path) -> None:
         """Take up a checkpoint."""
         _check_same(self.config, state["config"], folder)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for name in ("model", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
-        self.best_weights = state["best_weights"]
+        self.best_weights, self.history = state["best_weights"], state["history"]
         self.epoch, self.best_epoch, self.best_loss = state["progress"]
-        self.history = state["history"]
