@@ -12,13 +12,7 @@ import nbformat
 import yaml
 
 from nanoshape_lib.book.javascript import BOOK, install_javascript
-from nanoshape_lib.book.notebooks import (
-    declared_parameters,
-    execute,
-    fingerprint,
-    recorded_fingerprint,
-    save_figures,
-)
+from nanoshape_lib.book.notebooks import declared_parameters, execute, fingerprint, recorded_fingerprint, save_figures
 from nanoshape_lib.book.page import build_page
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.paths import NOTEBOOKS, ROOT
@@ -30,24 +24,10 @@ HTML = BUILD / "html"
 
 
 def build_book(profile: str = "quick", seed: int = 0) -> Path:
-    """Execute every notebook of the book that is not up to date, then render the pages.
+    """Execute every notebook of the book that is not up to date, render the pages, and return the first of them.
 
-    Parameters
-    ----------
-    profile
-        Name of a file in ``notebooks/profiles`` without its ending.
-    seed
-        Root of every random number in the book; not negative.
-
-    Returns
-    -------
-    Path
-        The first page, ``book/_build/html/index.html``.
-
-    Raises
-    ------
-    NanoshapeError
-        If the profile is unknown, a notebook is missing or fails, or Sphinx reports a warning.
+    ``seed`` is the root of every random number in the book. Raises NanoshapeError if the profile is unknown, the seed
+    negative, a notebook is missing or fails, or Sphinx reports a warning.
     """
     load_profile(profile)
     if seed < 0:

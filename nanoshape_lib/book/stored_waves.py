@@ -24,20 +24,9 @@ LARGEST = 127
 
 
 class StoredWave(NamedTuple):
-    """An exit wave of the page.
+    """An exit wave of the page: name of its asset, particle of some atoms and size [Å], and the bytes of `pack`.
 
-    Attributes
-    ----------
-    name
-        Of its asset.
-    shape, size_A, atoms
-        The particle, its size [Å] and the number of its atoms.
-    direction
-        Of the beam in the particle's frame, a unit vector (3,).
-    rotation
-        Matrix (3, 3) that turned the particle.
-    data
-        Bytes of :func:`pack`.
+    ``direction`` is that of the beam in the particle's frame, a unit vector (3,); ``rotation`` (3, 3) turned it.
     """
 
     name: str

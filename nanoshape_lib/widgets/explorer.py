@@ -209,9 +209,8 @@ class Explorer(ipywidgets.VBox):
             control.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
             columns["particle" if name in WAVE_SETTINGS else KNOBS[name].group].append(control)
         columns["particle"].insert(2, self.refusal)  # below the size
-        boxes = [
-            ipywidgets.VBox([ipywidgets.HTML(f"<b>{title.capitalize()}</b>"), *each]) for title, each in columns.items()
-        ]
+        heads = {title: ipywidgets.HTML(f"<b>{title.capitalize()}</b>") for title in columns}
+        boxes = [ipywidgets.VBox([heads[title], *each]) for title, each in columns.items()]
         super().__init__(panel(row(*boxes, width="22em"), self.status, self.pictures))
         self._show_particle()
         self._show_image()
