@@ -51,14 +51,9 @@ class Similar(NamedTuple):
 class Explanation:
     """Why each of the G particles of an analysis has the shape that is most probable.
 
-    Attributes
-    ----------
-    saliency
-        Grad-CAM (G, 128, 128) in the first image of each particle, by the first network.
-    similar
-        For each particle, the simulated images of that shape whose features are most like its own.
-    matches
-        For each particle, the simulation of that shape that fits its first image best; empty if not asked for.
+    ``saliency``: Grad-CAM (G, 128, 128) in the first image of each particle, by the first network; ``similar``: for
+    each particle, the simulated images of that shape whose features are most like its own; ``matches``: for each
+    particle, the simulation of that shape that fits its first image best; empty if not asked for.
     """
 
     saliency: np.ndarray
@@ -70,22 +65,13 @@ class Explanation:
 class Analysis:
     """What one file shows.
 
-    Attributes
-    ----------
-    micrograph
-        The cleaned images, their pixel size and all warnings.
-    ring
-        The pixel size that the lattice of gold gives, None if no rings are seen.
-    boxes
-        Every particle found, as :func:`nanoshape_lib.micrographs.detection.find` gives them.
-    crops
-        Each classified particle (G, N, 128, 128) in each of the N images, standardised.
-    table
-        One row for each of the G particles that the edge does not cut: ``particle`` (from 1), ``row`` and ``column``
-        of its centre [pixels], ``diameter_A``, and the columns of
-        :meth:`nanoshape_lib.trust.classifier.Classifier.classify` from ``images`` on.
-    explanation
-        Of the same particles, if it was asked for.
+    ``micrograph``: the cleaned images, their pixel size and all warnings; ``ring``: the pixel size that the lattice of
+    gold gives, None if no rings are seen; ``boxes``: every particle found, as
+    :func:`nanoshape_lib.micrographs.detection.find` gives them; ``crops``: each classified particle (G, N, 128, 128) in
+    each of the N images, standardised; ``table``: one row for each of the G particles that the edge does not cut:
+    ``particle`` (from 1), ``row`` and ``column`` of its centre [pixels], ``diameter_A``, and the columns of
+    :meth:`nanoshape_lib.trust.classifier.Classifier.classify` from ``images`` on; ``explanation``: of the same
+    particles, if it was asked for.
     """
 
     micrograph: Micrograph
@@ -99,13 +85,8 @@ class Analysis:
 class Explainer:
     """Explains why particles have their names; it looks at the reference images in the background from the start.
 
-    Parameters
-    ----------
-    classifier
-        What named them.
-    match
-        Whether to look for the simulations that fit best. The first search of a shape computes its simulations,
-        about a minute.
+    ``classifier``: what named them; ``match``: whether to look for the simulations that fit best. The first search of a
+    shape computes its simulations, about a minute.
     """
 
     def __init__(self, classifier: Classifier, match: bool = False):
@@ -252,10 +233,7 @@ def analyse_all(
 ) -> tuple[list[Analysis], list[NanoshapeError]]:
     """Every file that can be analysed, and for each other one the sentence that says why not; see :func:`analyse`.
 
-    Raises
-    ------
-    NanoshapeError
-        If there are no files.
+    Raises NanoshapeError if there are no files.
     """
     if not paths:
         raise NanoshapeError("paths is empty, but must name at least one file")

@@ -80,10 +80,7 @@ def display(path: str | os.PathLike) -> str:
 def check_start(path: str | os.PathLike, start: bytes, name: str) -> None:
     """Refuse a file whose ending is unknown or whose first 16 bytes are those of another format.
 
-    Raises
-    ------
-    NanoshapeError
-        Naming the file and what it seems to be.
+    Raises NanoshapeError naming the file and what it seems to be.
     """
     suffix = Path(os.fspath(path)).suffix.lower()
     if suffix not in FORMATS:
@@ -98,25 +95,10 @@ def check_start(path: str | os.PathLike, start: bytes, name: str) -> None:
 def read(path: str, suffix: str, name: str) -> Stack:
     """Open a file and find its image, or its stack of images, without reading the pixels if that can be helped.
 
-    Parameters
-    ----------
-    path
-        A file that passed :func:`check_start`.
-    suffix
-        The ending of its name, a key of ``FORMATS``.
-    name
-        What sentences call it.
-
-    Returns
-    -------
-    Stack
-        Of several data sets the first that knows its pixel size, is deeper than the 8 bits of a screen copy and no
-        thumbnail, as far as there is one.
-
-    Raises
-    ------
-    NanoshapeError
-        In one sentence that names the file, for everything that is wrong with it.
+    ``path``: a file that passed :func:`check_start`; ``suffix``: the ending of its name, a key of ``FORMATS``;
+    ``name``: what sentences call it. Of several data sets the first that knows its pixel size, is deeper than the 8
+    bits of a screen copy and no thumbnail, as far as there is one. Raises NanoshapeError in one sentence that names the
+    file, for everything that is wrong with it.
     """
     try:
         datasets = [dataset for dataset in FORMATS[suffix].read(path, name) if "data" in dataset]

@@ -24,21 +24,11 @@ Source = Literal["user", "metadata", "lattice"]
 class Micrograph:
     """What a file holds.
 
-    Attributes
-    ----------
-    images
-        Float32 (N, rows, columns) in the order of the file; one image is a stack of one.
-    pixel_size_A
-        Side of a pixel [Å], or None if neither the user nor the file gives it.
-    source
-        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"``
-        (:mod:`nanoshape_lib.micrographs.pixel_size`) or None.
-    path
-        The file, as it was given and as it can stand in a sentence.
-    notes
-        Warnings, one sentence each.
-    truth
-        Of a simulated one, the table of :func:`nanoshape_lib.simulation.field.place`.
+    ``images``: float32 (N, rows, columns) in the order of the file; one image is a stack of one; ``pixel_size_A``: side
+    of a pixel [Å], or None if neither the user nor the file gives it; ``source``: where the pixel size is from:
+    ``"user"``, ``"metadata"``, ``"lattice"`` (:mod:`nanoshape_lib.micrographs.pixel_size`) or None; ``path``: the file,
+    as it was given and as it can stand in a sentence; ``notes``: warnings, one sentence each; ``truth``: of a simulated
+    one, the table of :func:`nanoshape_lib.simulation.field.place`.
     """
 
     images: np.ndarray
@@ -52,17 +42,8 @@ class Micrograph:
 def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:
     """The pixel size [Å] if it can be that of an HRTEM image.
 
-    Parameters
-    ----------
-    pixel_size_A
-        Side of a pixel [Å].
-    whose
-        How the sentence begins, such as the name of a file.
-
-    Raises
-    ------
-    NanoshapeError
-        If it is no number from 0.05 to 10 Å.
+    ``pixel_size_A``: side of a pixel [Å]; ``whose``: how the sentence begins, such as the name of a file. Raises
+    NanoshapeError if it is no number from 0.05 to 10 Å.
     """
     number = isinstance(pixel_size_A, int | float | np.number) and not isinstance(pixel_size_A, bool)
     if not number or not SMALLEST_PIXEL_A <= pixel_size_A <= LARGEST_PIXEL_A:
