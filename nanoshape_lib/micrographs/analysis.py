@@ -161,7 +161,6 @@ def analyse(
 
 
 def _analysed(loaded: Micrograph, classifier: Classifier, whole_field: bool, explainer: Explainer | None) -> Analysis:
-    """What a micrograph shows."""
     # Any unit of brightness is as good as another, and powers of two change no digit.
     power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
     cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)

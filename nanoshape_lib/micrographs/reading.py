@@ -25,10 +25,9 @@ class Micrograph:
     """What a file holds.
 
     ``images``: float32 (N, rows, columns) in the order of the file; one image is a stack of one; ``pixel_size_A``: side
-    of a pixel [Å], or None if neither the user nor the file gives it; ``source``: where the pixel size is from:
-    ``"user"``, ``"metadata"``, ``"lattice"`` (:mod:`nanoshape_lib.micrographs.pixel_size`) or None; ``path``: the file,
-    as it was given and as it can stand in a sentence; ``notes``: warnings, one sentence each; ``truth``: of a simulated
-    one, the table of :func:`nanoshape_lib.simulation.field.place`.
+    of a pixel [Å] or None, and its ``source``; ``path``: the file, as it was given and as it can stand in a sentence;
+    ``notes``: warnings, one sentence each; ``truth``: of a simulated one, the table of
+    :func:`nanoshape_lib.simulation.field.place`.
     """
 
     images: np.ndarray
@@ -40,11 +39,7 @@ class Micrograph:
 
 
 def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:
-    """The pixel size [Å] if it can be that of an HRTEM image.
-
-    ``pixel_size_A``: side of a pixel [Å]; ``whose``: how the sentence begins, such as the name of a file. Raises
-    NanoshapeError if it is no number from 0.05 to 10 Å.
-    """
+    """The pixel size [Å] if it can be that of an HRTEM image, from 0.05 to 10 Å; else a sentence on whose it is."""
     number = isinstance(pixel_size_A, int | float | np.number) and not isinstance(pixel_size_A, bool)
     if not number or not SMALLEST_PIXEL_A <= pixel_size_A <= LARGEST_PIXEL_A:
         value = f"{float(pixel_size_A):.4g} Å" if number else repr(pixel_size_A)
@@ -109,18 +104,16 @@ def _opened(path: str | os.PathLike[str], name: str) -> BinaryIO:
             check_start(path, file.read(16), name)
             kept.pop_all()
             return file
-    except IsADirectoryError:
-        raise NanoshapeError(f"{name} is a folder, but must be a file of type {', '.join(FORMATS)}") from None
-    except PermissionError:
-        raise NanoshapeError(f"{name} cannot be opened: you have no permission to read it") from None
-    except FileNotFoundError:
-        raise NanoshapeError(f"{name} does not exist") from None
-    except (OSError, UnicodeError) as error:
-        raise NanoshapeError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
     except NanoshapeError:
         raise
-    except ValueError:
-        raise NanoshapeError(f"{name} cannot be the name of a file") from None
+    except (OSError, ValueError) as error:
+        why = {
+            IsADirectoryError: f"is a folder, but must be a file of type {', '.join(FORMATS)}",
+            PermissionError: "cannot be opened: you have no permission to read it",
+            FileNotFoundError: "does not exist",
+            ValueError: "cannot be the name of a file",
+        }.get(type(error), f"cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}")
+        raise NanoshapeError(f"{name} {why}") from None
 
 
 def _check_values(name: str, images: np.ndarray) -> None:

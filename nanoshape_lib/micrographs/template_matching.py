@@ -27,26 +27,21 @@ from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, re
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
 _THREADS = ThreadpoolController()
-CANDIDATES = 16
-STARTS_A = (-120.0, -80.0, -40.0, 0.0, 40.0, 80.0, 120.0)
-REFINED = 4
-# Steps of defocus [Å], in-plane angle and tilt [degrees].
-COARSE = ((20.0, 0.75, 1.2),)
-FINE = ((10.0, 0.5, 0.7), (10.0, 0.25, 0.5), (5.0, 0.25, 0.3))
-SIZE_RANGE_A = (35.0, 85.0)
-LARGEST_SHIFT_A = 14.0
-COLLAR_A = 6.0
-HIGH_PASS_PER_A = 0.03
+MICROSCOPE, CAMERA, FIDELITY = Microscope(), Camera(dose_e_A2=None), "fast"
 # Version of the templates, raised when other signatures come of the same waves; see `paths.cache_key`.
 RECIPE = 1
-SPACING_DEG = 3.0
-SIZES_A = (48.0, 66.0)
-DEFOCI_A = (-120.0, -60.0, 0.0, 60.0, 120.0)
+SPACING_DEG, SIZES_A, DEFOCI_A = 3.0, (48.0, 66.0), (-120.0, -60.0, 0.0, 60.0, 120.0)
 RADII_PER_A = np.linspace(0.10, 0.49, 40)
 ANGLES = 120
 STEP_DEG = 180 / ANGLES
-FIDELITY = "fast"
-MICROSCOPE, CAMERA = Microscope(), Camera(dose_e_A2=None)
+
+CANDIDATES, REFINED = 16, 4
+STARTS_A = (-120.0, -80.0, -40.0, 0.0, 40.0, 80.0, 120.0)
+# Steps of defocus [Å], in-plane angle and tilt [degrees].
+COARSE = ((20.0, 0.75, 1.2),)
+FINE = ((10.0, 0.5, 0.7), (10.0, 0.25, 0.5), (5.0, 0.25, 0.3))
+SIZE_RANGE_A, LARGEST_SHIFT_A, COLLAR_A = (35.0, 85.0), 14.0, 6.0
+HIGH_PASS_PER_A = 0.03
 
 
 class Library(NamedTuple):
@@ -122,7 +117,7 @@ def library(shape: Shape) -> Library:
     They are computed once and kept in the cache folder, from which they are read when they are used.
     """
     recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "templates": RECIPE}
-    beam = {"energy_eV": MICROSCOPE.energy_eV, "aperture_mrad": MICROSCOPE.aperture_mrad}
+    beam = MICROSCOPE.model_dump(include={"energy_eV", "aperture_mrad"})
     key = cache_key("templates", recipes, shape=shape, **beam)
     folder = cache_folder() / "templates" / f"{shape.name.lower()}-{key}"
     if not folder.exists():
@@ -153,10 +148,10 @@ def _make(shape: Shape) -> Library:
 class Match(NamedTuple):
     """A simulation laid over an image.
 
-    ``rotation`` takes the particle's frame to the laboratory's and ``direction`` is the beam in the
-    particle's frame, both up to the shape's symmetry; ``shift_A`` (2,) is where the particle lies from the
-    middle of the field; ``ncc`` is the normalised cross-correlation in the circle around it, and ``image``
-    the simulation (128, 128), standardised, without film and noise, in the particle's place.
+    ``rotation`` takes the particle's frame to the laboratory's and ``direction`` is the beam in the particle's frame,
+    both up to the shape's symmetry; ``shift_A`` (2,) is where the particle lies from the middle of the field; ``ncc``
+    is the normalised cross-correlation in the circle around it, and ``image`` the simulation (128, 128), standardised,
+    without film and noise, in the particle's place.
     """
 
     shape: Shape
