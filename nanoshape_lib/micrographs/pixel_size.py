@@ -263,19 +263,16 @@ def find_spots(image: np.ndarray) -> np.ndarray:
 def _positions(logs: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Frequencies [cycles per pixel] and heights (n, 3) of peaks, placed between pixels by parabolas."""
     side, last = len(logs), logs.shape[1] - 1
-    spots = []
-    for row, column in peaks:
-        here = logs[row, column]
-        # The spectrum of a real image is the same on the other side of the origin.
-        left = logs[row, column - 1] if column else logs[-row, 1]
-        place = [float(row if row < side / 2 else row - side), float(column)]
-        above, below, right = logs[row - 1, column], logs[(row + 1) % side, column], logs[row, min(column + 1, last)]
-        for axis, (before, after) in enumerate(((above, below), (left, right))):
-            curvature = before - 2 * here + after
-            if curvature < 0:
-                place[axis] += float(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5))
-        spots.append((place[0] / side, place[1] / side, np.exp(here)))
-    return np.array(spots).reshape(-1, 3)
+    row, column = peaks.T
+    here = logs[row, column]
+    # The spectrum of a real image is the same on the other side of the origin.
+    left = np.where(column > 0, logs[row, column - 1], logs[-row, 1])
+    before = np.stack([logs[row - 1, column], left])
+    after = np.stack([logs[(row + 1) % side, column], logs[row, np.minimum(column + 1, last)]])
+    curvature = before - 2 * here + after
+    shift = np.clip(0.5 * (before - after) / np.where(curvature < 0, curvature, -np.inf), -0.5, 0.5)
+    place = np.stack([np.where(row < side / 2, row, row - side), column]) + shift
+    return np.stack([*(place / side), np.exp(here)], axis=1)
 
 
 def _without_satellites(spots: np.ndarray) -> np.ndarray:

@@ -185,10 +185,9 @@ class _Pose(NamedTuple):
     @property
     def rotation(self) -> np.ndarray:
         """The particle's rotation (3, 3); all shapes have an inversion centre."""
-        c, s = math.cos(math.radians(self.turn_deg)), math.sin(math.radians(self.turn_deg))
         # A mirror of the image is the mirror x -> -x of the particle, which the inversion makes a rotation again.
         mirror = np.diag([1.0, -1.0, -1.0]) if self.mirrored else np.eye(3)
-        return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ mirror @ self.direction
+        return orientation.axis_angle([0, 0, 1], self.turn_deg) @ mirror @ self.direction
 
 
 class _Matcher:
