@@ -18,7 +18,7 @@ from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError, noting
 from nanoshape_lib.micrographs.cleaning import Cleaned, clean
 from nanoshape_lib.micrographs.cropping import crop
-from nanoshape_lib.micrographs.detection import COLUMNS, LARGEST_PIXEL_A, check, find
+from nanoshape_lib.micrographs.detection import COLUMNS, LARGEST_PIXEL_A, find
 from nanoshape_lib.micrographs.formats import display
 from nanoshape_lib.micrographs.pixel_size import PixelSize, consensus, sentences, settle
 from nanoshape_lib.micrographs.reading import Micrograph, load
@@ -50,9 +50,9 @@ class Similar(NamedTuple):
 class Explanation:
     """Why each of the G particles of an analysis has the shape that is most probable.
 
-    ``saliency``: Grad-CAM (G, 128, 128) in the first image of each particle, by the first network; ``similar``: for
-    each particle, the simulated images of that shape whose features are most like its own; ``matches``: for each
-    particle, the simulation of that shape that fits its first image best; empty if not asked for.
+    ``saliency``: Grad-CAM (G, 128, 128) in the first image of each particle, by the first network; ``similar``: the
+    simulated images of that shape whose features are most like each particle's; ``matches``: the simulation of that
+    shape that fits the first image of each best, none if not asked for.
     """
 
     saliency: np.ndarray
@@ -154,40 +154,35 @@ def analyse(
     """
     loaded = source if isinstance(source, Micrograph) else load(source, pixel_size_A)
     with noting(loaded.notes):
-        return _analysed(loaded, classifier, whole_field, explainer)
-
-
-def _analysed(loaded: Micrograph, classifier: Classifier, whole_field: bool, explainer: Explainer | None) -> Analysis:
-    # Any unit of brightness is as good as another, and powers of two change no digit.
-    power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
-    cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)
-    notes = loaded.notes + tuple(_cleaning_notes(name, cleaned))
-    micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
-    images, pixel_A = micrograph.images, micrograph.pixel_size_A
-    assert pixel_A is not None
-    if pixel_A > LARGEST_PIXEL_A and micrograph.source != "user":
-        raise NanoshapeError(
-            f"{name} has pixels of {pixel_A:.3g} Å, too coarse to show fringes, which need at most {LARGEST_PIXEL_A} Å"
-        )
-    mean = images.mean(axis=0) if len(images) > 1 else images[0]
-    check(mean, pixel_A)
-    boxes = _middle(mean, pixel_A) if whole_field else find(mean, pixel_A)
-    micrograph = replace(micrograph, notes=(*micrograph.notes, *_finding_notes(name, len(images), boxes)))
-    usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
-    crops, table = np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame()
-    if len(usable):
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            each = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
-            crops = np.stack(list(each))
-        groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
-        table = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups).rename(columns={"group": "particle"})
-        for place, column in enumerate(("row", "column", "diameter_A"), 1):
-            table.insert(place, column, usable[column])
-        doubts = sentences(consensus(table, pixel_A, ring), pixel_A, name)
-        micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
-    labels = table[CLASSES].to_numpy().argmax(axis=1) if len(table) else np.empty(0, int)
-    explanation = explainer.explain(crops, labels) if explainer else None
-    return Analysis(micrograph, boxes, crops, table, ring, explanation)
+        # Any unit of brightness is as good as another, and powers of two change no digit.
+        power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
+        cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)
+        notes = loaded.notes + tuple(_cleaning_notes(name, cleaned))
+        micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
+        images, pixel_A = micrograph.images, micrograph.pixel_size_A
+        assert pixel_A is not None
+        if pixel_A > LARGEST_PIXEL_A and micrograph.source != "user":
+            words = f"has pixels of {pixel_A:.3g} Å, too coarse to show fringes, which need at most {LARGEST_PIXEL_A} Å"
+            raise NanoshapeError(f"{name} {words}")
+        mean = images.mean(axis=0) if len(images) > 1 else images[0]
+        boxes = _middle(mean, pixel_A) if whole_field else find(mean, pixel_A)
+        micrograph = replace(micrograph, notes=(*micrograph.notes, *_finding_notes(name, len(images), boxes)))
+        usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
+        crops, table = np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame()
+        if len(usable):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                each = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
+                crops = np.stack(list(each))
+            groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
+            said = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups)
+            table = said.rename(columns={"group": "particle"})
+            for place, column in enumerate(("row", "column", "diameter_A"), 1):
+                table.insert(place, column, usable[column])
+            doubts = sentences(consensus(table, pixel_A, ring), pixel_A, name)
+            micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
+        labels = table[CLASSES].to_numpy().argmax(axis=1) if len(table) else np.empty(0, int)
+        explanation = explainer.explain(crops, labels) if explainer else None
+        return Analysis(micrograph, boxes, crops, table, ring, explanation)
 
 
 def _cleaning_notes(name: str, cleaned: Sequence[Cleaned]) -> list[str]:

@@ -35,9 +35,8 @@ def crop(image: np.ndarray, box: Any, pixel_size_A: float, boxes: pd.DataFrame |
     """
     check(image, pixel_size_A)
     if box.cut_off:
-        raise NanoshapeError(
-            f"the particle at row {box.row:.0f}, column {box.column:.0f} cannot be used: it is cut off by the edge"
-        )
+        where = f"row {box.row:.0f}, column {box.column:.0f}"
+        raise NanoshapeError(f"the particle at {where} cannot be used: it is cut off by the edge")
     shape = np.array(image.shape)
     centre = np.array([box.row, box.column])
     half = (IMAGE_PIXELS / pixel_size_A - 1) / 2

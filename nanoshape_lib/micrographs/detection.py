@@ -60,14 +60,12 @@ def find(image: np.ndarray, pixel_size_A: float) -> pd.DataFrame:
 
 def check(image: np.ndarray, pixel_size_A: float) -> None:
     """Refuse what is no image, and pixels that are too coarse or absurd."""
-    if np.ndim(image) != 2 or min(np.shape(image)) * pixel_size_A < SMALLEST_A or not np.isfinite(image).all():
-        raise NanoshapeError(
-            f"image has shape {np.shape(image)}, but must be (h, w), at least {SMALLEST_A:g} Å wide, of finite numbers"
-        )
+    shape, least = np.shape(image), f"at least {SMALLEST_A:g} Å wide"
+    if len(shape) != 2 or min(shape) * pixel_size_A < SMALLEST_A or not np.isfinite(image).all():
+        raise NanoshapeError(f"image has shape {shape}, but must be (h, w), {least}, of finite numbers")
     if not 0.05 <= pixel_size_A <= LARGEST_PIXEL_A:
-        raise NanoshapeError(
-            f"pixel_size_A is {pixel_size_A:g} Å, but must lie between 0.05 and {LARGEST_PIXEL_A:g} Å to show fringes"
-        )
+        limits = f"between 0.05 and {LARGEST_PIXEL_A:g} Å"
+        raise NanoshapeError(f"pixel_size_A is {pixel_size_A:g} Å, but must lie {limits} to show fringes")
 
 
 def _maps(image: np.ndarray, pixel_size_A: float) -> tuple[np.ndarray, np.ndarray, float]:

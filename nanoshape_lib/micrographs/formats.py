@@ -379,13 +379,13 @@ def _read_tiff(path: str, name: str) -> list[dict]:
         return regular_array2rgbx(pixels) if datasets[number]["data"].dtype.names else pixels
 
     for number, dataset in enumerate(datasets):
-        page, (height, width) = series[number].keyframe, dataset["axes"][-2:]
+        page = series[number].keyframe
         size = sizes[number] if len(sizes) == len(datasets) else {}
         per_unit = page.get_resolution() if page.resolutionunit in (2, 3) else (0, 0)
-        for axis, name_of, per in ((height, "Y", per_unit[1]), (width, "X", per_unit[0])):
+        for axis, letter, per in zip(dataset["axes"][-2:], "YX", per_unit[::-1], strict=True):
+            key = f"PhysicalSize{letter}"
             if axis["units"] is not None:
                 continue
-            key = f"PhysicalSize{name_of}"
             if key in size:
                 axis |= {"scale": float(size[key]), "units": size.get(f"{key}Unit", "µm")}
             elif unit:

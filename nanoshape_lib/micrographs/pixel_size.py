@@ -87,12 +87,13 @@ def estimate_pixel_size(images: np.ndarray, expected_A: float | None = None) -> 
     """
     stack = images[None] if images.ndim == 2 else images
     chosen = stack[np.unique(np.linspace(0, len(stack) - 1, _FRAMES).round().astype(int))]
+    error: NoLattice | None = None
     try:
-        first: PixelSize | NoLattice = _estimate(chosen, expected_A)
-    except NoLattice as error:
-        first = error
-    if isinstance(first, PixelSize) and first.pixel_size_A > FINE_PIXEL_A:
-        return first
+        first = _estimate(chosen, expected_A)
+        if first.pixel_size_A > FINE_PIXEL_A:
+            return first
+    except NoLattice as refused:
+        error = refused
     # A patch of fine pixels is smaller than a particle; two by two they show the lattice better.
     if min(chosen.shape[-2:]) >= 2 * PATCH:
         with contextlib.suppress(NoLattice):
@@ -101,8 +102,8 @@ def estimate_pixel_size(images: np.ndarray, expected_A: float | None = None) -> 
             halved = estimate_pixel_size(pairs.mean(axis=(2, 4)), 2 * expected_A if expected_A else None)
             if halved.pixel_size_A <= 2 * FINE_PIXEL_A * 1.1:
                 return PixelSize(halved.pixel_size_A / 2, halved.uncertainty_A / 2, halved.spots)
-    if isinstance(first, NoLattice):
-        raise first
+    if error:
+        raise error
     return first
 
 
@@ -139,10 +140,8 @@ def _best(spots: "_Spots", scales: np.ndarray, evidence: np.ndarray, odds: np.nd
         raise NoLattice("the spots of its power spectrum do not lie on the rings of gold, at any pixel size")
     if odds[best] - odds[rivals].max(initial=-np.inf) < _MARGIN:
         second = np.exp(scales[rivals][odds[rivals].argmax()])
-        raise NoLattice(
-            f"the spots of its power spectrum fit gold with pixels of {np.exp(scales[best]):.2f} Å"
-            f" and of {second:.2f} Å about equally well"
-        )
+        sizes = f"{np.exp(scales[best]):.2f} Å and of {second:.2f} Å"
+        raise NoLattice(f"the spots of its power spectrum fit gold with pixels of {sizes} about equally well")
     size = spots.fit(scales[best], frames)
     inner = [size.spots[name] for name in ("111", "200")]
     both = np.sqrt(REFLECTIONS["200"]) / GOLD_LATTICE_CONSTANT_A * size.pixel_size_A < _WELL_INSIDE

@@ -70,11 +70,10 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None, name: 
     Raises
     ------
     NanoshapeError
-        If the file is missing, a folder, not readable, empty, damaged or cut short, of another format than its
-        ending says, if it refers to another file or has too many pages, groups or tags, is too small (below 64
-        pixels) or too large (over 134 million pixels), in colour, complex, constant or not finite, a diffraction
-        pattern, a spectrum or 4D-STEM, or if its pixels are not square or their size is outside 0.05 to 10 Å.
-        The one sentence names the file; what was noted before is in ``__notes__``.
+        If the file is missing, not readable, damaged, of another format than its ending says, or refers to another;
+        if it has too many parts, below 64 pixels on a side or over 134 million in all; if it is in colour, complex,
+        constant or not finite, a diffraction pattern, a spectrum or 4D-STEM; or if its pixels are not square or not of
+        0.05 to 10 Å. The one sentence names the file; what was noted before is in ``__notes__``.
     """
     if pixel_size_A is not None:
         pixel_size_A = check_pixel_size(pixel_size_A)

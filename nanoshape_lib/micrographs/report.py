@@ -36,10 +36,7 @@ STYLE = """
 
 
 def write_report(
-    folder: str | Path,
-    analyses: Sequence[Analysis],
-    refused: Sequence[NanoshapeError],
-    about: str,
+    folder: str | Path, analyses: Sequence[Analysis], refused: Sequence[NanoshapeError], about: str
 ) -> Path:
     """Write ``predictions.csv`` and ``index.html`` into a folder.
 
@@ -106,10 +103,7 @@ def _row(row: dict, image: np.ndarray, why: Explanation, place: int) -> str:
     share = 0.55 * weights[..., None]
     laid = ((1 - share) * grey[..., None] + share * heat).astype(np.uint8)
     number, shape = row["particle"], escape(row["predicted"])
-    pictures = [
-        (grey, f"particle {number}", ""),
-        (laid, f"where particle {number} speaks for a {shape}", ""),
-    ]
+    pictures = [(grey, f"particle {number}", ""), (laid, f"where particle {number} speaks for a {shape}", "")]
     for each in why.similar[place]:
         below = f"similarity {each.similarity:.2f}, {each.size_A:.0f} Å, defocus {each.defocus_A:.0f} Å"
         pictures.append((_grey(each.image), f"simulated {shape} that is like particle {number} to the network", below))

@@ -54,10 +54,9 @@ class ReaderProcess:
     """The process that opens files: started at the first, replaced after a failure."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._owner = threading.Lock(), 0
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._owner = 0
 
     def start(self) -> None:
         """Start the process ahead of the first file, so that its libraries load while others do."""
@@ -81,9 +80,8 @@ class ReaderProcess:
                     raise
                 late = time.monotonic() - began >= TIME_LIMIT_S
                 why = f"took over {TIME_LIMIT_S:g} s" if late else "broke down"
-                raise NanoshapeError(
-                    f"{name} cannot be read: the reader {why}, so the file is probably damaged"
-                ) from None
+                words = f"cannot be read: the reader {why}, so the file is probably damaged"
+                raise NanoshapeError(f"{name} {words}") from None
             finally:
                 timer.cancel()
 

@@ -271,9 +271,8 @@ def best_match(image: np.ndarray, shape: Shape) -> Match:
     """
     values = np.asarray(image, float)
     if values.shape != (IMAGE_PIXELS, IMAGE_PIXELS) or not np.isfinite(values).all() or not np.ptp(values):
-        raise NanoshapeError(
-            f"image has shape {values.shape}, but must be ({IMAGE_PIXELS}, {IMAGE_PIXELS}) of finite, unequal numbers"
-        )
+        wanted = f"({IMAGE_PIXELS}, {IMAGE_PIXELS}) of finite, unequal numbers"
+        raise NanoshapeError(f"image has shape {values.shape}, but must be {wanted}")
     matcher = _Matcher(values, shape)
 
     def focused(pose: _Pose) -> _Pose:
