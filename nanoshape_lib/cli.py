@@ -185,7 +185,6 @@ def study(
     from nanoshape_lib.studies.profiles import load_profile
     from nanoshape_lib.studies.results import RESULTS
 
-    runner.check_name(name)
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
