@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from nanoshape_lib import paths
 from nanoshape_lib.errors import NanoshapeError
 
 
@@ -61,9 +62,7 @@ def book(
     seed: Annotated[int, typer.Option(help="Root of every random number in the book.")] = 0,
 ) -> None:
     """Execute the notebooks that are not up to date and render the book."""
-    from nanoshape_lib.paths import require_checkout
-
-    require_checkout()
+    paths.require_checkout()
     from nanoshape_lib.book.build import build_book
 
     typer.echo(f"The book is ready: open {build_book(profile, seed)} in a browser.")
@@ -76,14 +75,12 @@ def run(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
-    from nanoshape_lib.paths import NOTEBOOKS, require_checkout
-
-    require_checkout()
+    paths.require_checkout()
     from nanoshape_lib.book.notebooks import execute, save_figures
 
-    matches = sorted(NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
+    matches = sorted(paths.NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
     if len(matches) != 1:
-        names = ", ".join(path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb")))
+        names = ", ".join(path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")))
         raise NanoshapeError(f"notebook is {notebook!r}, but must name one of: {names}")
     parameters = dict(_name_and_value(text) for text in parameter or [])
     output.mkdir(parents=True, exist_ok=True)
@@ -122,9 +119,8 @@ def verify(store: FinishedStore) -> None:
     for fault in faults:
         typer.echo(f"{fault.file} is {fault.problem}")
     if faults:
-        raise NanoshapeError(
-            f"{store} has {len(faults)} missing or damaged files; simulate its design again to repair them"
-        )
+        count = len(faults)
+        raise NanoshapeError(f"{store} has {count} missing or damaged files; simulate its design again to repair them")
     typer.echo(f"{store}: every file is as it was written.")
 
 
@@ -165,15 +161,8 @@ def train(
     from nanoshape_lib.simulation.devices import check_device
 
     check_device(device)
-    config = TrainingConfig.model_validate(
-        {
-            "architecture": architecture,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "seed": seed,
-            "device": device,
-        }
-    )
+    asked = {"architecture": architecture, "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device}
+    config = TrainingConfig.model_validate(asked)
     waves = Store(store)
     _, card = fit(config, make_images(waves, "train", turned=True), make_images(waves, "validation"), folder)
     accuracy = card["history"][card["best_epoch"] - 1]["validation_accuracy"]
@@ -192,19 +181,17 @@ def study(
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
     from nanoshape_lib.studies import runner
     from nanoshape_lib.studies.profiles import load_profile
     from nanoshape_lib.studies.results import RESULTS
 
-    runner.check_name(name)
     if not max_hours > 0:
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
-    whole = profile == "paper" and seed == 0 and IN_CHECKOUT
-    folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
-    weights = DATA / "weights" if whole and output is None else folder / "weights"
+    whole = profile == "paper" and seed == 0 and paths.IN_CHECKOUT
+    folder = output or (RESULTS if whole else paths.cache_folder() / f"results-{profile}-seed{seed}")
+    weights = paths.DATA / "weights" if whole and output is None else folder / "weights"
     job = runner.Job(settings, folder, weights, deadline)
     asked = runner.study(name, job)
     missing = runner.run(asked, job, name)
@@ -233,14 +220,12 @@ def evaluate(
     model, _ = load_weights(weights)
     images = make_images(Store(store), names[split])
     logits = predict(model, images.images)
-    for title, table in (
-        ("image", predictions_table(images.table, logits)),
-        ("particle", by_particle(images.table, logits)),
-    ):
+    predictions, particles = predictions_table(images.table, logits), by_particle(images.table, logits)
+    for title, table in {"image": predictions, "particle": particles}.items():
         value, low, high = accuracy_interval(table)
         typer.echo(f"accuracy per {title}: {value:.4f} (95 % interval {low:.4f} to {high:.4f}, {len(table)} of them)")
     if output is not None:
-        predictions_table(images.table, logits).to_csv(output, index=False)
+        predictions.to_csv(output, index=False)
 
 
 @app.command()
@@ -258,6 +243,7 @@ def predict(
 
     READER.start()
     from nanoshape_lib.micrographs.analysis import WEIGHTS, Explainer, analyse_all, predictions
+    from nanoshape_lib.micrographs.report import summary, write_report
     from nanoshape_lib.trust.classifier import Classifier
 
     chosen = weights or [WEIGHTS]
@@ -270,11 +256,8 @@ def predict(
     noted = [note for analysis in analyses for note in analysis.micrograph.notes]
     for note in noted + [note for error in refused for note in getattr(error, "__notes__", ())]:
         typer.echo(f"Note: {note}.", err=True)
-    from nanoshape_lib.micrographs.report import summary, write_report
-
-    about = (
-        f"Network: {', '.join(path.name for path in chosen)}; sets that hold the true shape in {coverage:.0%} of cases."
-    )
+    names = ", ".join(path.name for path in chosen)
+    about = f"Network: {names}; sets that hold the true shape in {coverage:.0%} of cases."
     page = write_report(out, analyses, refused, about)
     typer.echo(f"{summary(predictions(analyses))}. Open {page}.")
     for error in refused:
@@ -286,9 +269,7 @@ def predict(
 @app.command(hidden=True)
 def manifest() -> None:
     """List the shipped data files with their SHA-256 in data/MANIFEST.sha256."""
-    from nanoshape_lib.paths import write_manifest
-
-    typer.echo(f"{write_manifest()} files listed in data/MANIFEST.sha256.")
+    typer.echo(f"{paths.write_manifest()} files listed in data/MANIFEST.sha256.")
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:

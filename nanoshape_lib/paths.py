@@ -45,15 +45,8 @@ def file_sha256(path: Path) -> str:
 def data_file(name: str) -> Path:
     """Path of a shipped data file whose content agrees with the manifest.
 
-    Parameters
-    ----------
-    name
-        Path below ``data/``, with forward slashes, such as ``"carbon/block_00.npz"``.
-
-    Raises
-    ------
-    NanoshapeError
-        If the file is missing, changed, or not listed in ``data/MANIFEST.sha256``.
+    The name is a path below ``data/`` with forward slashes, such as ``"carbon/block_00.npz"``. Raises NanoshapeError if
+    the file is missing, changed, or not listed in ``data/MANIFEST.sha256``.
     """
     if not MANIFEST.is_file():
         raise NanoshapeError(f"{MANIFEST} is missing: install the package again")
@@ -76,10 +69,7 @@ def read_manifest() -> dict[str, str]:
 
 
 def write_manifest() -> int:
-    """List every shipped data file in ``data/MANIFEST.sha256`` and return how many there are.
-
-    The format is that of ``sha256sum``: ``cd data && sha256sum -c MANIFEST.sha256`` verifies it.
-    """
+    """List every shipped data file in ``data/MANIFEST.sha256``, as ``sha256sum`` does; returns how many there are."""
     files = sorted(
         path
         for path in DATA.rglob("*")
@@ -94,22 +84,13 @@ def write_manifest() -> int:
 
 
 def require_checkout() -> None:
-    """Refuse what needs the notebooks or the pages of the book, which no wheel holds.
-
-    Raises
-    ------
-    NanoshapeError
-        If the package was installed from a wheel.
-    """
+    """Raise NanoshapeError where the package comes from a wheel, which has no notebooks and no pages of the book."""
     if not IN_CHECKOUT:
         raise NanoshapeError("this command needs a clone of the repository, installed with 'pip install -e .[book]'")
 
 
 def cache_folder() -> Path:
-    """Folder where computed waves, images and networks are kept.
-
-    It is what ``NANOSHAPE_CACHE`` says, else ``data/generated`` of a checkout, else the cache folder of the user.
-    """
+    """What is computed is kept in ``NANOSHAPE_CACHE``, else ``data/generated`` of a checkout, else the user's cache."""
     if named := os.environ.get("NANOSHAPE_CACHE"):
         return Path(named)
     return GENERATED if IN_CHECKOUT else platformdirs.user_cache_path("nanoshape_lib")
@@ -118,20 +99,10 @@ def cache_folder() -> Path:
 def cache_key(step: str, recipe: int | Mapping[str, int], **design: Any) -> str:
     """Key, 12 hexadecimal digits, of what one step of the pipeline makes from a design.
 
-    Parameters
-    ----------
-    step
-        Name of the step.
-    recipe
-        Version of the step, the ``RECIPE`` beside its code, or the versions of several steps by their names.
-        It is raised by hand when the results of the step change; what else changes in the code changes no key.
-    **design
-        All that the result depends on: pydantic models, named tuples, enums, numbers and what JSON holds.
-
-    Raises
-    ------
-    TypeError
-        If the design holds anything else, or a number that is not finite.
+    ``recipe`` is the version of the step, the ``RECIPE`` beside its code, or the versions of several steps by their
+    names. It is raised by hand when the results of the step change; what else changes in the code changes no key.
+    The design is all that the result depends on: pydantic models, named tuples, enums, numbers and what JSON holds.
+    Raises TypeError if it holds anything else, or a number that is not finite.
     """
     content = _as_json({"step": step, "recipe": recipe, "design": design})
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]

@@ -80,7 +80,6 @@ def test_the_rooms_are_twelve():
     assert found == set(ORDER) and len(ROOMS) <= 12
 
 
-@MERGING
 def test_no_module_imports_from_a_later_room():
     upward = [
         f"{path.relative_to(LIBRARY)}:{line} imports {name}"

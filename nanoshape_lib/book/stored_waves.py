@@ -9,11 +9,11 @@ from tqdm import tqdm
 from nanoshape_lib.particles import shapes
 from nanoshape_lib.particles.orientation import axis_angle, sector_corners
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import cache_folder, cache_key, replacing
 from nanoshape_lib.simulation import exit_waves
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.film import Placement, deposit
+from nanoshape_lib.simulation.film import Placement, turned_scene
 from nanoshape_lib.simulation.optics import Microscope
 
 # Version of the stored waves, raised when other particles or bytes are made; see `paths.cache_key`.
@@ -69,10 +69,8 @@ def stored_waves(divisions: int, sizes_A: tuple[float, ...], fidelity: str) -> I
         path = cache_folder() / "page" / f"{name}-{key}.bin"
         atoms, rotation = shapes.build(shape, size_A), onto_beam(direction)
         if not path.exists():
-            turned = atoms.copy()
-            turned.positions = turned.positions @ rotation.T
-            turned = shake(turned, np.random.default_rng(index))
-            wave = exit_wave(deposit(turned, Placement(BLOCK)), microscope, fidelity)
+            scene = turned_scene(atoms, rotation, Placement(BLOCK), np.random.default_rng(index))
+            wave = exit_wave(scene, microscope, fidelity)
             with replacing(path) as partial:
                 partial.write_bytes(pack(wave, microscope))
         yield StoredWave(name, shape, size_A, len(atoms), direction, rotation, path.read_bytes())

@@ -34,13 +34,12 @@ from nanoshape_lib.simulation.film import Scene
 RECIPE = 1
 CONNECT_SECONDS = 5
 TRIAL_WAVES = 5
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Dask's own settings return all memory at once, a quarter of the time, and sample stacks a hundred times a second.
 PROCESSES = {
     "distributed.worker.daemon": True,
     "distributed.worker.profile.enabled": False,
-    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
-    ),
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1),
 }
 # Chunks that wait on a cluster at a time, so that a scheduler never knows of all of them.
 WINDOW = 1000
@@ -70,9 +69,8 @@ def make_record(design: DatasetDesign, split: Split, index: int, specimen: Speci
     rotation = orientation.random_rotations(1, rng)[0]
     particle.positions = specimen.strained(particle.positions) @ rotation.T
     scene = design.scene(particle, split, rng, specimen)
-    film = scene.film
-    assert film is not None
-    return Record(label, float(particle.info["size_A"]), len(particle), rotation, film.block, scene)
+    assert scene.film is not None
+    return Record(label, float(particle.info["size_A"]), len(particle), rotation, scene.film.block, scene)
 
 
 @contextmanager
@@ -111,8 +109,7 @@ def cost(design: DatasetDesign) -> tuple[int, int, int]:
 def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
     """Mean time [s] of five waves, spread over shapes and sizes, on one core of this machine.
 
-    Each is computed twice and timed the second time: what is computed once per film is then there, as
-    it is for nearly all waves of a data set.
+    Each is computed twice and timed the second time: what is made once per film is then there, as it nearly always is.
     """
     check_device(device)
     times, sizes = [], len(design.sizes_A)
@@ -130,22 +127,20 @@ def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
 def cost_lines(design: DatasetDesign, path: str, workers: int | None = None, device: str = "cpu") -> list[str]:
     """What a design costs: waves, images, bytes, and the time for what is missing at ``path`` on this machine."""
     waves, images, size = cost(design)
-    lines = [f"{design.counts} x {len(design.defoci_A)} defoci: {images:,} images from {size / 1e6:,.1f} MB of waves"]
+    total = f"{design.counts} x {len(design.defoci_A)} defoci: {images:,} images from {size / 1e6:,.1f} MB of waves"
     try:
         left = sum(stop - start for _, start, stop in Store(path).missing())
     except NanoshapeError:  # there is none yet, or the simulation will say what is wrong with it
         left = waves
-    if left:
-        every = os.cpu_count() or 1
-        cores = every if workers is None else min(every, max(workers, 1))
-        seconds = seconds_per_wave(design, device)
-        total = left * seconds / cores
-        duration = f"{total:.0f} seconds" if total < 120 else f"{total / 60:,.0f} minutes"
-        lines.append(
-            f"{left:,} of {waves:,} waves to make, {1e3 * seconds:.0f} ms each in a trial of 5:"
-            f" about {duration} on {cores} core{'s' * (cores > 1)} of this machine"
-        )
-    return lines
+    if not left:
+        return [total]
+    every = os.cpu_count() or 1
+    cores = every if workers is None else min(every, max(workers, 1))
+    each = seconds_per_wave(design, device)
+    seconds = left * each / cores
+    duration = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
+    trial = f"{left:,} of {waves:,} waves to make, {1e3 * each:.0f} ms each in a trial of {TRIAL_WAVES}"
+    return [total, f"{trial}: about {duration} on {cores} core{'s' * (cores > 1)} of this machine"]
 
 
 def _run(arguments: tuple[str, str, str], todo: list[Chunk], workers: int, client: Client | None) -> Iterator[int]:
@@ -263,11 +258,9 @@ def generate(
         try:
             stack.enter_context(_only_writer(files))
             prepare(files, design)
+            stack.callback(files.remove_partial)
             store = Store(path)
-            try:
-                _fill(store, device, workers, client, check)
-            finally:
-                files.remove_partial()
+            _fill(store, device, workers, client, check)
         except (CancelledError, CommClosedError):
             raise NanoshapeError("the Dask cluster was lost; what is done is kept, and the same call goes on") from None
         except KilledWorker as error:

@@ -27,15 +27,11 @@ Draw = Callable[[int, np.random.Generator], list[Setting]]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and what is known of each.
+    """Standardised images (N, pixels, pixels), float16 to halve the memory, and a table with a row for each.
 
-    Attributes
-    ----------
-    images
-        Standardised images (N, pixels, pixels), float16 to halve the memory.
-    table
-        One row an image: the columns of :meth:`Store.table`, ``defocus_A`` and ``contrast``, the relative
-        standard deviation of the image before it was standardised.
+    The table has the columns of :meth:`Store.table`, the defocus or the fields of a
+    :class:`~nanoshape_lib.simulation.optics.Setting`, and ``contrast``, the relative standard deviation of the image
+    before it was standardised.
     """
 
     images: torch.Tensor
@@ -99,7 +95,7 @@ def framed(images: torch.Tensor, pixels: int) -> torch.Tensor:
     return images[:, rows][:, :, rows]
 
 
-def _expose(
+def expose(
     wave: np.ndarray, series: Series, design: DatasetDesign, device: str = "cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Standardised images (N, n, n), float16, of an exit wave, and their contrasts (N,)."""
@@ -108,19 +104,6 @@ def _expose(
     images = form_images(waves, series.at, design.microscope, seen_by, series.generator, series.turn_deg)
     shown = framed(images, design.camera.pixels) if series.pixels else images
     return standardise(shown).half().cpu(), (images.std(dim=(1, 2)) / images.mean(dim=(1, 2))).cpu()
-
-
-def expose(
-    wave: np.ndarray,
-    settings: Sequence[Setting],
-    design: DatasetDesign,
-    rng: np.random.Generator,
-    pixels: int | None = None,
-    device: str = "cpu",
-) -> torch.Tensor:
-    """Standardised images (N, n, n), float16, of one exit wave at settings, see :class:`Series` for ``pixels``."""
-    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    return _expose(wave, Series(settings, generator, None, pixels), design, device)[0]
 
 
 def image_set(
@@ -133,32 +116,15 @@ def image_set(
 ) -> ImageSet:
     """Form the images of many waves on all cores: the one way from waves to an image set.
 
-    Parameters
-    ----------
-    wave
-        Gives exit wave (m, m) number i.
-    series
-        Gives the images wanted of it; always equally many.
-    table
-        What is known of each wave.
-    design
-        The instrument as far as settings do not say otherwise.
-    words
-        What the progress bar says.
-    device
-        Where torch computes; the noise of another kind of device is other noise.
-
-    Returns
-    -------
-    ImageSet
-        The images of a wave one after another. Its table has what is known of the wave, the defocus or the fields of
-        :class:`~nanoshape_lib.simulation.optics.Setting`, and the contrast.
+    ``wave`` gives exit wave (m, m) number i, ``series`` the images wanted of it, always equally many; ``table`` says
+    what is known of each wave, ``words`` what the progress bar shows. The images of a wave follow one another. The
+    noise of another kind of device is other noise.
     """
 
     def one(index: int) -> tuple[torch.Tensor, torch.Tensor, list[dict]]:
         wanted = series(index)
         taken = [each.model_dump() if isinstance(each, Setting) else {"defocus_A": float(each)} for each in wanted.at]
-        return *_expose(wave(index), wanted, design, device), taken
+        return *expose(wave(index), wanted, design, device), taken
 
     images, contrasts, taken = zip(*on_all_cores(one, range(len(table)), words), strict=True)
     at = pd.DataFrame([each for several in taken for each in several])
@@ -241,26 +207,8 @@ def make_pass(store: Store, number: int, images_per_wave: int, waves: int | None
     Each wave gives some images. Their defoci are drawn from the design's without repetition, and then
     moved by up to half the distance to the next; every image has an in-plane angle and noise of its own.
 
-    Parameters
-    ----------
-    store
-        The exit waves.
-    number
-        Number of the pass; all draws depend on the design's seed, this number and the wave's alone.
-    images_per_wave
-        How many images each wave gives, at most the number of the design's defoci.
-    waves
-        How many of the training waves; by default all.
-
-    Returns
-    -------
-    ImageSet
-        ``waves x images_per_wave`` images.
-
-    Raises
-    ------
-    NanoshapeError
-        If more images or waves are asked for than there are.
+    All draws depend on the design's seed, the number of the pass and the wave's alone. Raises NanoshapeError if more
+    images are asked for than the design has defoci, or more waves than there are.
     """
     known = torch.tensor(sorted(store.design.defoci_A), dtype=torch.float32)
     if not 0 < images_per_wave <= len(known):
@@ -284,29 +232,11 @@ def make_images_at(
     turned: bool = False,
     number: int = 0,
 ) -> ImageSet:
-    """Images of the first waves of a split, each wave at the settings that a function gives.
+    """Images of the first waves of a split, each wave at the settings that a function gives for its index.
 
-    The random numbers of a wave depend on the design's seed, the split, ``number`` and the wave's index alone.
-
-    Parameters
-    ----------
-    store
-        The exit waves.
-    split
-        Name of the split.
-    settings
-        Gives the settings of a wave by its index; always equally many.
-    waves
-        How many; by default all.
-    turned
-        Whether each wave is turned in its plane, by -45 to 45 degrees: for training only.
-    number
-        Another one gives other draws.
-
-    Raises
-    ------
-    NanoshapeError
-        If more waves are asked for than there are, or some are not made yet.
+    There are always equally many. A wave is turned in its plane, by -45 to 45 degrees, for training only. The random
+    numbers of a wave depend on the design's seed, the split, ``number`` and the wave's index alone. Raises
+    NanoshapeError if more waves are asked for than there are, or some are not made yet.
     """
 
     def series(index: int, seeds: np.random.SeedSequence) -> Series:
@@ -347,16 +277,9 @@ def load_examples(name: str, folder: Path = DATA / "results") -> ImageSet:
 
 @dataclass(frozen=True)
 class FreshImages:
-    """Training images that are others in every epoch, up to a number of passes kept on disk.
+    """Training images that are others in every epoch: epoch e sees pass ``e % passes``.
 
-    Attributes
-    ----------
-    folder
-        Where the passes are kept.
-    passes
-        How many; epoch e sees pass ``e % passes``.
-    make
-        Makes the images of a pass by its number, when they are first needed.
+    ``make`` takes the number of a pass when it is first needed; it is then kept in the folder.
     """
 
     folder: Path

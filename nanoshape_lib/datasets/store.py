@@ -7,7 +7,6 @@ its seal, holds the CRC-32 of every one of them and is written last. Every file 
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
@@ -102,11 +101,10 @@ class Files:
         with replacing(self.folder / name) as partial:
             partial.write_bytes(content)
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files."""
-        for name in names:
-            with suppress(FileNotFoundError):
-                self._fs.rm_file(f"{self._root}/{name}")
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/{name}")
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
@@ -118,9 +116,6 @@ class Files:
         """Remove what killed writers have left; object stores do not keep such things."""
         for left in self.folder.rglob(_PARTIAL) if self.folder is not None else ():
             left.unlink(missing_ok=True)
-
-
-# ------------------------------------------------------------------ metadata
 
 
 def _document(**entries: Any) -> bytes:
@@ -146,13 +141,6 @@ def _sha256(content: bytes) -> str:
 
 def _design_sha256(design: DatasetDesign) -> str:
     return _sha256(design.model_dump_json().encode())
-
-
-def _root_document(design: DatasetDesign) -> bytes:
-    """Metadata of the root: the design, and what it is made with."""
-    versions = {name: version(name) for name in ("nanoshape_lib", "numpy", "torch", "zarr")}
-    attributes = {"schema_version": SCHEMA_VERSION, "versions": versions, "design": design.model_dump(mode="json")}
-    return _document(node_type="group", attributes=attributes)
 
 
 def _documents(design: DatasetDesign, root: bytes) -> dict[str, bytes]:
@@ -200,10 +188,7 @@ class _Root:
 def prepare(files: Files, design: DatasetDesign) -> None:
     """Write the metadata of a design's store where they are missing or damaged; records stay as they are.
 
-    Raises
-    ------
-    NanoshapeError
-        If anything else is there: another design's store, another schema's, or no store at all.
+    Raises NanoshapeError if anything else is there: another design's store, another schema's, or no store at all.
     """
     files.remove_partial()
     root = _Root(files)
@@ -215,27 +200,21 @@ def prepare(files: Files, design: DatasetDesign) -> None:
     if known and _design_sha256(design) not in known:
         raise NanoshapeError(f"path is {files.path}, but the store there was made by another design; name another path")
     if document is None or not root.intact:
-        document = _root_document(design)
+        versions = {name: version(name) for name in ("nanoshape_lib", "numpy", "torch", "zarr")}
+        attributes = {"schema_version": SCHEMA_VERSION, "versions": versions, "design": design.model_dump(mode="json")}
+        document = _document(node_type="group", attributes=attributes)
     for name, content in (_documents(design, document) | {ROOT: document}).items():
         if files.read(name) != content:
             files.write(name, content)
 
 
-# ------------------------------------------------------------------ records
-
-
-def _checksums(contents: Iterable[bytes]) -> bytes:
-    """CRC-32 of every file of a chunk, and of that row itself.
+def seal(files: Files, chunk: Chunk) -> None:
+    """Declare a chunk whose files are all written to be done, by the CRC-32 of each of them and of that row itself.
 
     It is not the CRC-32C at the end of each encoded chunk, under which all intact files are alike.
     """
-    row = np.array([zlib.crc32(content) for content in contents], "<u4").tobytes()
-    return row + zlib.crc32(row).to_bytes(4, "little")
-
-
-def seal(files: Files, chunk: Chunk) -> None:
-    """Declare a chunk whose files are all written to be done."""
-    files.write(chunk.file("seal"), _checksums(files.read(chunk.file(name)) or b"" for name in DATA))
+    row = np.array([zlib.crc32(files.read(chunk.file(name)) or b"") for name in DATA], "<u4").tobytes()
+    files.write(chunk.file("seal"), row + zlib.crc32(row).to_bytes(4, "little"))
 
 
 class Store:
@@ -272,11 +251,6 @@ class Store:
         done = self._files.sizes()
         return [chunk for chunk in chunks(self.design, *splits) if chunk.file("seal") not in done]
 
-    def bytes_and_files(self) -> tuple[int, int]:
-        """How many bytes the store has, and in how many files."""
-        sizes = self._files.sizes().values()
-        return sum(sizes), len(sizes)
-
     def verify(self) -> list[Fault]:
         """Read every file and name those that are missing or damaged, down to the last bit.
 
@@ -312,8 +286,9 @@ class Store:
         Zarr would otherwise read a shard before it writes one, and fail if that is damaged.
         """
         there = self._files.sizes()
-        for name in ("seal", *DATA):
-            self._files.remove(file for chunk in broken if (file := chunk.file(name)) in there)
+        for file in (chunk.file(name) for name in ("seal", *DATA) for chunk in broken):
+            if file in there:
+                self._files.remove(file)
 
     @cached_property
     def _group(self) -> Any:
@@ -325,20 +300,16 @@ class Store:
         return NanoshapeError(f"{self.path}/{name} is damaged; simulate the same design again to repair it")
 
     def _read(self, name: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
+        group = self._group
         try:
-            return self._group[name][start:stop]
-        except NanoshapeError:
-            raise
+            return group[name][start:stop]
         except ValueError:  # a CRC-32C disagrees
             raise self._damaged(name) from None
 
     def waves(self, split: Split, start: int, stop: int) -> np.ndarray:
         """Exit waves start to stop, complex64 (n, pixels, pixels), referred to the particle's mid-plane.
 
-        Raises
-        ------
-        NanoshapeError
-            If some of them are missing or damaged.
+        Raises NanoshapeError if some of them are missing or damaged.
         """
         parts = self._read(f"{split}/waves", start, stop).astype(np.float32)
         if np.isnan(parts).any():
@@ -362,9 +333,9 @@ class Store:
 
     def lines(self) -> list[str]:
         """What the store holds, whether it is finished or not, in a few lines."""
-        design, (size, files) = self.design, self.bytes_and_files()
+        design, sizes = self.design, self._files.sizes().values()
         lines = [
-            f"{self.path}: schema {SCHEMA_VERSION}, {size / 1e6:,.1f} MB in {files:,} files",
+            f"{self.path}: schema {SCHEMA_VERSION}, {sum(sizes) / 1e6:,.1f} MB in {len(sizes):,} files",
             f"made with {', '.join(f'{name} {number}' for name, number in self.versions.items())}",
             f"design: seed {design.seed}, fidelity {design.fidelity}, {design.beam},"
             f" {design.microscope.energy_eV / 1e3:g} kV",
@@ -392,11 +363,8 @@ class Store:
             shown[start:stop] = False
         if not shown.any():
             raise NanoshapeError(f"{self.path} holds no training wave yet; simulate its design first")
-        table, defocus_A = (
-            table[shown].drop_duplicates(["label", "size"]),
-            float(np.quantile(design.defoci_A, 0.5, method="higher")),
-        )
-        waves = (self.waves("train", index, index + 1)[0] for index in table["group"])
+        table = table[shown].drop_duplicates(["label", "size"])
+        defocus_A = float(np.quantile(design.defoci_A, 0.5, method="higher"))
         about = np.array([defocus_A]), design.microscope, design.camera
-        images = [focal_series(wave, *about, seed)[0] for seed, wave in zip(table["group"], waves, strict=True)]
+        images = [focal_series(self.waves("train", i, i + 1)[0], *about, i)[0] for i in table["group"]]
         return np.stack(images), table, f"defocus {defocus_A:g} Å, fidelity {design.fidelity}, seed {design.seed}"

@@ -18,11 +18,11 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import cache_folder, cache_key, replacing
 from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.film import deposit
+from nanoshape_lib.simulation.film import turned_scene
 from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, record, standardise, turn
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
@@ -86,9 +86,8 @@ def _upright(direction: np.ndarray) -> np.ndarray:
 
 def simulate(shape: Shape, size_A: float, rotation: np.ndarray) -> np.ndarray:
     """Exit wave (n, n), complex64, of a particle in vacuum, turned by a rotation (3, 3), its atoms displaced."""
-    particle = shapes.build(shape, size_A)
-    particle.positions = particle.positions @ rotation.T
-    return exit_wave(deposit(shake(particle, np.random.default_rng(0)), None), MICROSCOPE, FIDELITY)
+    scene = turned_scene(shapes.build(shape, size_A), rotation, None, np.random.default_rng(0))
+    return exit_wave(scene, MICROSCOPE, FIDELITY)
 
 
 def signature(image: np.ndarray) -> np.ndarray:

@@ -21,10 +21,7 @@ def predictions_table(table: pd.DataFrame, logits: np.ndarray, temperature: floa
     The table, which has at least ``group`` and ``label``, gets the columns ``p0`` to ``p4``, the softmax of the logits
     over the temperature (Guo et al. 2017), the label ``predicted``, the second choice ``second`` and ``correct``.
 
-    Raises
-    ------
-    NanoshapeError
-        If there are not as many logits as images.
+    Raises NanoshapeError if there are not as many logits as images.
     """
     if len(table) != len(logits):
         raise NanoshapeError(f"logits has {len(logits)} rows, but must have one for each of {len(table)} images")
@@ -36,14 +33,18 @@ def predictions_table(table: pd.DataFrame, logits: np.ndarray, temperature: floa
     return result
 
 
+def particle_means(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Means over the images of each particle (G, ...), from values (N, ...) and the particle's number (N,)."""
+    sizes = np.bincount(place)
+    total = np.zeros((len(sizes), *values.shape[1:]))
+    np.add.at(total, place, values)
+    return (total.T / sizes).T
+
+
 def by_particle(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
     """Predictions for whole focal series: one row a group, from the mean of its images' logits."""
-    groups = table["group"].to_numpy()
-    unique, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    means = np.zeros((len(unique), logits.shape[1]))
-    np.add.at(means, inverse, logits)
-    means /= np.bincount(inverse)[:, None]
-    return predictions_table(table.iloc[first], means)
+    _, first, inverse = np.unique(table["group"], return_index=True, return_inverse=True)
+    return predictions_table(table.iloc[first], particle_means(logits, inverse))
 
 
 def by_subset(table: pd.DataFrame, logits: np.ndarray, images: int, seed: int = 0) -> pd.DataFrame:
@@ -51,10 +52,7 @@ def by_subset(table: pd.DataFrame, logits: np.ndarray, images: int, seed: int = 
 
     The images of every group are dealt at random into as many parts as they fill; each part is a row.
 
-    Raises
-    ------
-    NanoshapeError
-        If a group has fewer images.
+    Raises NanoshapeError if a group has fewer images.
     """
     groups, inverse = np.unique(table["group"], return_inverse=True)
     least = np.bincount(inverse).min()
@@ -91,7 +89,6 @@ def accuracy_interval(predictions: pd.DataFrame, level: float = 0.95, seed: int 
     The images of one exit wave fail together, so it is waves that are drawn with replacement, not images
     (a cluster bootstrap: Davison & Hinkley 1997, section 3.8). If all images are right, or none is, every draw is the
     same: then it is the exact binomial interval of so many groups (Clopper & Pearson 1934).
-
     """
     _, inverse = np.unique(predictions["group"], return_inverse=True)
     correct = predictions["correct"].to_numpy(float)
@@ -103,8 +100,17 @@ def accuracy_interval(predictions: pd.DataFrame, level: float = 0.95, seed: int 
     return float(correct.mean()), *_quantiles((draws @ sums) / (draws @ sizes), level)
 
 
+def share_columns(name: str, hits: np.ndarray | pd.Series) -> dict[str, float]:
+    """The share of hits among particles, called ``name``, with the ends ``_low`` and ``_high`` of its 95 % interval.
+
+    The interval is that of Wilson 1927.
+    """
+    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    return {name: float(hits.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
 def training_difference(
-    groups: np.ndarray, first: np.ndarray, second: np.ndarray, level: float = 0.95, seed: int = 0
+    groups: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float]:
     """Mean accuracy of some trainings minus that of others on the same images, with an interval over both.
 
@@ -112,12 +118,8 @@ def training_difference(
     bootstrap), so that the interval answers for new initial weights and for new particles. With one
     training of each it answers for new particles only, and is the paired difference.
 
-    Parameters
-    ----------
-    groups
-        The group of each of N images.
-    first, second
-        Whether each image was classified rightly, (trainings, N); row i of both stems from the same seed.
+    ``groups`` has the group of each of N images, ``first`` and ``second`` (trainings, N) whether each image was
+    classified rightly; row i of both stems from the same seed.
     """
     if first.shape != second.shape:
         raise NanoshapeError(f"second has shape {second.shape}, but must have that of first, {first.shape}")
@@ -126,38 +128,29 @@ def training_difference(
     sizes, trainings = np.bincount(inverse), len(difference)
     sums = np.stack([np.bincount(inverse, weights=row) for row in difference])
     rng = np.random.default_rng(seed)
-    groups_drawn = _resample(len(sizes), rng)
-    trainings_drawn = _resample(trainings, rng)
+    groups_drawn, trainings_drawn = _resample(len(sizes), rng), _resample(trainings, rng)
     means = ((trainings_drawn @ sums) * groups_drawn).sum(axis=1) / (trainings * (groups_drawn @ sizes))
-    low, high = _quantiles(means, level)
-    return float(difference.mean()), low, high
+    return float(difference.mean()), *_quantiles(means)
 
 
-def subset_difference(
-    predictions: pd.DataFrame, chosen: np.ndarray, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
+def subset_difference(predictions: pd.DataFrame, chosen: np.ndarray) -> tuple[float, float, float]:
     """Accuracy on the chosen images minus that on the others, with a group-bootstrap interval.
 
     A group may have images on both sides, as when images are chosen by their defocus.
 
-    Raises
-    ------
-    NanoshapeError
-        If all images are chosen, or none.
+    Raises NanoshapeError if all images are chosen, or none.
     """
     chosen = np.asarray(chosen, dtype=bool)
     if chosen.all() or not chosen.any():
         raise NanoshapeError(f"chosen holds {chosen.sum()} of {len(chosen)} images, but must hold some and not all")
     _, inverse = np.unique(predictions["group"], return_inverse=True)
     correct = predictions["correct"].to_numpy(float)
-    draws = _resample(inverse.max() + 1, np.random.default_rng(seed))
+    draws = _resample(inverse.max() + 1, np.random.default_rng(0))
     sides = []
     for side in (chosen, ~chosen):
-        count = np.bincount(inverse, weights=side)
-        hits = np.bincount(inverse, weights=side * correct)
+        count, hits = np.bincount(inverse, weights=side), np.bincount(inverse, weights=side * correct)
         sides.append((draws @ hits) / np.maximum(draws @ count, 1))
-    low, high = _quantiles(sides[0] - sides[1], level)
-    return float(correct[chosen].mean() - correct[~chosen].mean()), low, high
+    return float(correct[chosen].mean() - correct[~chosen].mean()), *_quantiles(sides[0] - sides[1])
 
 
 def verdict(low: float, high: float) -> str:
@@ -190,10 +183,8 @@ def accuracy_by(predictions: pd.DataFrame, column: str, bins: int = 8) -> pd.Dat
     """
     values = predictions[column]
     levels = values if values.nunique() <= 14 else pd.qcut(values, bins, duplicates="drop")
-    rows = [
-        (part[column].mean(), *accuracy_interval(part), len(part))
-        for _, part in predictions.groupby(levels, observed=True)
-    ]
+    parts = [part for _, part in predictions.groupby(levels, observed=True)]
+    rows = [(part[column].mean(), *accuracy_interval(part), len(part)) for part in parts]
     return pd.DataFrame(rows, columns=["value", "accuracy", "low", "high", "images"])
 
 
@@ -219,7 +210,7 @@ def _resample(count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.multinomial(count, np.full(count, 1 / count), size=BOOTSTRAP_DRAWS)
 
 
-def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
+def _quantiles(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -43,21 +43,9 @@ def grad_cam(
 ) -> np.ndarray:
     """Saliency maps (N, h, w) of images (N, h, w) for a shape (Grad-CAM: Selvaraju et al. 2017), by Captum.
 
-    Parameters
-    ----------
-    network
-        Network with five outputs, in evaluation mode.
-    images
-        Standardised images.
-    labels
-        The shapes (N,) asked about; by default those the network predicts.
-    layer
-        Where to read; by default :func:`last_convolution`, 16 x 16 cells in the plain networks, bilinear in between.
-
-    Returns
-    -------
-    ndarray
-        Not negative; the greatest value of each map is one, or zero where nothing speaks for the shape.
+    The network is in evaluation mode; the labels (N,) are by default those it predicts, and the layer is
+    :func:`last_convolution`, 16 x 16 cells in the plain networks, bilinear in between. No map is negative; the greatest
+    value of each is one, or zero where nothing speaks for the shape.
     """
     device = next(network.parameters()).device
     given = images[:, None].to(device, torch.float32)
@@ -79,25 +67,9 @@ class Neighbours:
     def find(self, images: Tensor, labels: np.ndarray, count: int = 3) -> pd.DataFrame:
         """The nearest images of a shape, by the cosine between penultimate features averaged over eight symmetries.
 
-        Parameters
-        ----------
-        images
-            Standardised images (N, 128, 128).
-        labels
-            The shape (N,) to search for each.
-        count
-            How many to find for each.
-
-        Returns
-        -------
-        DataFrame
-            ``image`` (0 to N - 1), ``rank`` (from 1), ``similarity`` (1: the same direction), ``row`` in the
-            reference, and the columns of its table.
-
-        Raises
-        ------
-        NanoshapeError
-            If the reference has fewer images of a shape.
+        For each standardised image (N, 128, 128) there are so many of its shape in ``labels`` (N,): ``image`` (0 to
+        N - 1), ``rank`` (from 1), ``similarity`` (1: the same direction), ``row`` in the reference, and the columns of
+        its table. Raises NanoshapeError if the reference has fewer images of a shape.
         """
         labels = np.asarray(labels)
         features = torch.as_tensor(look(self._network, images).features)

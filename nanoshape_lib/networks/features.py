@@ -30,31 +30,24 @@ def last_layer(network: nn.Module) -> nn.Linear:
     return layers[-1]
 
 
-def early_stage(network: nn.Module) -> nn.Module:
-    """Where a plain network's third block, or the first stage of a residual one, ends: both have 64 channels."""
-    return network.features[11] if isinstance(network, PlainCNN) else network.layer1  # type: ignore[return-value]
+def stages(network: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Where a plain network's third block, or a residual one's first stage, ends; and what makes the last maps.
 
-
-def last_stage(network: nn.Module) -> nn.Module:
-    """What makes the last map of the convolutions: of a network of six blocks, 256 channels of 2 x 2 places."""
-    return network.features if isinstance(network, PlainCNN) else network.layer4  # type: ignore[return-value]
+    The first have 64 channels, the last, of a network of six blocks, 256 channels of 2 x 2 places.
+    """
+    names = ("features.11", "features") if isinstance(network, PlainCNN) else ("layer1", "layer4")
+    early, last = map(network.get_submodule, names)
+    return early, last
 
 
 @dataclass(frozen=True)
 class Views:
-    """What a network makes of N images under some symmetries of the square.
+    """What a network makes of N images under the symmetries of the square.
 
-    Attributes
-    ----------
-    logits
-        (N, symmetries, 5).
-    features
-        Penultimate features (N, d), averaged over the symmetries.
-    channels
-        Mean and standard deviation over the map of each of the 64 channels of an early stage (N, 128), averaged too.
-    maps
-        Of the C channels of the last map of the convolutions, one after another (N, 3 C): the mean over all, the
-        standard deviation over the symmetries, and that over the places, averaged over the symmetries.
+    There are the ``logits`` (N, symmetries, 5); the penultimate ``features`` (N, d), averaged over the symmetries; of
+    each of the 64 ``channels`` of an early stage the mean and the standard deviation over its map (N, 128), averaged
+    too; and of the C channels of the last ``maps`` of the convolutions, one after another (N, 3 C), the mean over all,
+    the standard deviation over the symmetries, and that over the places, averaged over the symmetries.
     """
 
     logits: np.ndarray
@@ -68,8 +61,8 @@ def _over_places(maps: Tensor) -> tuple[Tensor, Tensor]:
     return maps.mean(dim=(3, 4)), maps.std(dim=(3, 4), correction=0)
 
 
-def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: str | None = None) -> Views:
-    """Ask a network about standardised images (N, 128, 128), under all eight symmetries or only as they are.
+def look(network: nn.Module, images: Tensor, progress: str | None = None) -> Views:
+    """Ask a network about standardised images (N, 128, 128) under all eight symmetries.
 
     Its weights are laid out channels last from then on, and the batches are small: both keep a processor's caches warm.
     """
@@ -82,16 +75,17 @@ def look(network: nn.Module, images: Tensor, symmetric: bool = True, progress: s
 
         return hook
 
+    early_stage, last_stage = stages(network)
     hooks = [
-        early_stage(network).register_forward_hook(catch("early")),
-        last_stage(network).register_forward_hook(catch("last")),
+        early_stage.register_forward_hook(catch("early")),
+        last_stage.register_forward_hook(catch("last")),
         last_layer(network).register_forward_hook(catch("features", given=True)),
     ]
     parts = []
     try:
         with torch.inference_mode():
             for batch in tqdm(images.split(BATCH), desc=progress, unit="batch", disable=progress is None):
-                views = symmetries(batch.float()) if symmetric else batch[None].float()
+                views = symmetries(batch.float())
                 logits = forward(network, views.flatten(0, 1), device).float()
                 of_each = logits, caught["features"], caught["early"], caught["last"]
                 logits, features, early, last = (each.unflatten(0, views.shape[:2]) for each in of_each)

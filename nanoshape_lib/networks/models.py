@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -117,14 +118,10 @@ def receptive_field(model: nn.Module) -> int:
     field, jump = 1, 1
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.MaxPool2d) and "downsample" not in name:
-            kernel, stride = (_first(module.kernel_size), _first(module.stride))
+            kernel, stride = (int(np.ravel(size)[0]) for size in (module.kernel_size, module.stride))
             field += (kernel - 1) * jump
             jump *= stride
     return field
-
-
-def _first(size: Any) -> int:
-    return size[0] if isinstance(size, tuple) else size
 
 
 def save_weights(model: nn.Module, card: dict[str, Any], path: str | Path) -> None:

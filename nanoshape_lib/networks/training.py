@@ -190,15 +190,12 @@ class _Run:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.shared = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        rate = config.learning_rate
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), rate, weight_decay=config.weight_decay)
         steps = max(2, config.epochs * max(1, len(train.at_epoch(0)) // config.batch_size))
         # OneCycleLR divides by zero if the rise ends at the first step.
         warmup = max(config.warmup, 1.5 / steps)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=steps, pct_start=warmup
-        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=steps, pct_start=warmup)
         self.loss = nn.CrossEntropyLoss()
         self.epoch, self.best_epoch, self.best_loss = 0, 0, float("inf")
         self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
@@ -236,9 +233,8 @@ class _Run:
             self.best_loss, self.best_epoch = validation_loss, self.epoch
             self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         accuracy = float((logits.argmax(1) == truth).float().mean())
-        losses_of = {"train_loss": float(train_loss) / self.ranks, "validation_loss": validation_loss}
-        row = {"epoch": self.epoch} | losses_of | {"validation_accuracy": accuracy}
-        self.history.append(row | {"seconds": time.perf_counter() - start})
+        row = {"epoch": self.epoch, "train_loss": float(train_loss) / self.ranks, "validation_loss": validation_loss}
+        self.history.append(row | {"validation_accuracy": accuracy, "seconds": time.perf_counter() - start})
 
     def any_late(self, late: bool) -> bool:
         """Whether the time is up in any of the processes, so that all stop together."""
@@ -251,9 +247,7 @@ class _Run:
         """What a checkpoint holds."""
         return {
             "config": self.config.model_dump(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule")},
             "generator": self.generator.get_state(),
             "best_weights": self.best_weights,
             "progress": (self.epoch, self.best_epoch, self.best_loss),
@@ -263,10 +257,8 @@ class _Run:
     def restore(self, state: dict, folder: Path) -> None:
         """Take up a checkpoint."""
         _check_same(self.config, state["config"], folder)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for name in ("model", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
-        self.best_weights = state["best_weights"]
+        self.best_weights, self.history = state["best_weights"], state["history"]
         self.epoch, self.best_epoch, self.best_loss = state["progress"]
-        self.history = state["history"]

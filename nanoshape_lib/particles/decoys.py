@@ -18,7 +18,7 @@ from nanoshape_lib.particles.shapes import (
     GOLD_NEIGHBOUR_DISTANCE_A,
     Shape,
 )
-from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A
+from nanoshape_lib.particles.specimen import EDGE_A, FIELD_A, lift_to_contact
 
 Builder = Callable[[float, np.random.Generator], Atoms]
 
@@ -81,22 +81,17 @@ def rod(size_A: float, rng: np.random.Generator) -> Atoms:
 
 
 @cache
-def _truncated_cubes() -> dict[int, Atoms]:
-    """Truncated cubes of about regular faces by their layers from the centre to a {100} face."""
-    faces = [(1, 0, 0), (1, 1, 1)]
-    found = {}
-    for layers in range(6, 20):
-        # The layers are a/2 and a/√3 apart; the planes of a regular one lie at h and (1 + √2) h/√3.
-        corner = round(layers * (1 + math.sqrt(2)) / 2)
-        found[layers] = _gold(
-            FaceCenteredCubic("Au", faces, [layers, corner], latticeconstant=GOLD_LATTICE_CONSTANT_A).positions
-        )
-    return found
+def _truncated_cubes() -> list[Atoms]:
+    """Truncated cubes of about regular faces."""
+    # The layers are a/2 and a/√3 apart; the planes of a regular one lie at h and (1 + √2) h/√3.
+    layers = [[number, round(number * (1 + math.sqrt(2)) / 2)] for number in range(6, 20)]
+    faces, lattice = [(1, 0, 0), (1, 1, 1)], {"latticeconstant": GOLD_LATTICE_CONSTANT_A}
+    return [_gold(FaceCenteredCubic("Au", faces, each, **lattice).positions) for each in layers]
 
 
 def truncated_cube(size_A: float, rng: np.random.Generator) -> Atoms:
     """The Archimedean truncated cube, {100} octagons and small {111} triangles, to the nearest layer."""
-    return min(_truncated_cubes().values(), key=lambda atoms: abs(atoms.info["size_A"] - size_A)).copy()
+    return min(_truncated_cubes(), key=lambda atoms: abs(atoms.info["size_A"] - size_A)).copy()
 
 
 @cache
@@ -118,7 +113,7 @@ def decahedron(size_A: float, rng: np.random.Generator) -> Atoms:
     sizes = {key: shapes.volume_equivalent_diameter(atoms) for key, atoms in _decahedra().items()}
     nearest = min(sizes, key=lambda key: abs(sizes[key] - size_A))
     atoms = _gold(Decahedron("Au", *nearest, latticeconstant=GOLD_LATTICE_CONSTANT_A).positions)
-    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / shapes.mean_neighbour_distance(atoms)
+    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / shapes.neighbour_distances(atoms).mean()
     return atoms
 
 
@@ -146,24 +141,12 @@ def pair(size_A: float, rng: np.random.Generator) -> Atoms:
         azimuth, offset_A = 2 * np.pi * rng.random(), single_A * rng.uniform(*PAIR_OFFSETS)
         upper.positions[:, :2] += offset_A * np.array([np.cos(azimuth), np.sin(azimuth)])
         upper.positions[:, 2] += lower.positions[:, 2].min() - upper.positions[:, 2].min()
-        upper.positions[:, 2] += _lift(upper.positions, lower.positions)
+        upper.positions[:, 2] += lift_to_contact(upper.positions, lower.positions, GOLD_NEIGHBOUR_DISTANCE_A)
         both = _gold(np.concatenate([lower.positions, upper.positions]))
         both.positions -= (both.positions.min(axis=0) + both.positions.max(axis=0)) / 2
         if np.ptp(both.positions[:, :2], axis=0).max() <= FIELD_A - 2 * EDGE_A:
             return both
     raise NanoshapeError(f"size is {size_A:g} Å, but a pair must fit into {FIELD_A - 2 * EDGE_A:g} Å")
-
-
-def _lift(upper: np.ndarray, lower: np.ndarray) -> float:
-    """Least upward shift [Å] that leaves every atom of one particle a bond's length from those of another."""
-    lift = 0.0
-    for atom in upper:
-        apart = lower - atom
-        room = GOLD_NEIGHBOUR_DISTANCE_A**2 - (apart[:, :2] ** 2).sum(axis=1)
-        near = room > 0
-        if near.any():
-            lift = max(lift, float((apart[near, 2] + np.sqrt(room[near])).max()))
-    return lift
 
 
 @cache
@@ -175,12 +158,6 @@ def _facets(*families: tuple[int, int, int]) -> np.ndarray:
         axis=0,
     )
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
-
-
-def _between(normals: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
-    """Gauge of the body between planes (N, 3) at random distances."""
-    distances = rng.uniform(*DISTANCES, len(normals))
-    return lambda r: (r @ normals.T / distances).max(axis=1)
 
 
 def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
@@ -195,7 +172,11 @@ def irregular(size_A: float, rng: np.random.Generator) -> Atoms:
     else:
         normals = rng.standard_normal((rng.integers(*(CUTS if kind == "broken" else PLANES)), 3))
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    gauge = _between(normals, rng)
+    distances = rng.uniform(*DISTANCES, len(normals))
+
+    def gauge(r: np.ndarray) -> np.ndarray:
+        return (r @ normals.T / distances).max(axis=1)
+
     if kind == "broken":
         whole = known(size_A, rng).positions
         return _gold(whole[np.argsort(gauge(whole))[: round(len(whole) * rng.uniform(*KEPT))]])

@@ -20,24 +20,10 @@ GOLDEN_RATIO = (1 + np.sqrt(5)) / 2
 
 
 def axis_angle(axis: ArrayLike, angle_deg: ArrayLike) -> Array:
-    """Active rotation about an axis: equation (1) of the supplement, Rodrigues' formula.
+    """Active rotations about axes: equation (1) of the supplement, Rodrigues' formula.
 
-    Parameters
-    ----------
-    axis
-        Direction u, shape (3,) or (N, 3); its length does not matter.
-    angle_deg
-        Angle η [degrees], a number or shape (N,); counter-clockwise when the axis points at the viewer.
-
-    Returns
-    -------
-    numpy.ndarray
-        Matrices, shape (3, 3) for one axis and one angle, else (N, 3, 3).
-
-    Raises
-    ------
-    NanoshapeError
-        If an axis has no direction (zero length or not finite).
+    Axes are (3,) or (N, 3), of any length, and angles [degrees] numbers or (N,), counter-clockwise when the axis points
+    at the viewer; matrices are (3, 3) or (N, 3, 3). Raises NanoshapeError if an axis has no direction.
 
     Examples
     --------
@@ -58,18 +44,9 @@ def axis_angle(axis: ArrayLike, angle_deg: ArrayLike) -> Array:
 def euler(psi_deg: ArrayLike, theta_deg: ArrayLike, phi_deg: ArrayLike) -> Array:
     """Rotation by three Euler angles: the printed product in equation (2) of the supplement.
 
-    The convention is passive z-x-z: the matrix is the transpose of the active rotation by φ about z, then θ
-    about the turned x axis, then ψ about the turned z axis.
-
-    Parameters
-    ----------
-    psi_deg, theta_deg, phi_deg
-        Angles ψ, θ and φ [degrees], numbers or arrays of shape (N,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Matrices, shape (3, 3) for three numbers, else (N, 3, 3).
+    The convention is passive z-x-z: the matrix is the transpose of the active rotation by φ about z, then θ about the
+    turned x axis, then ψ about the turned z axis. Angles ψ, θ and φ [degrees] are numbers or (N,), matrices (3, 3) or
+    (N, 3, 3).
 
     Examples
     --------
@@ -77,36 +54,19 @@ def euler(psi_deg: ArrayLike, theta_deg: ArrayLike, phi_deg: ArrayLike) -> Array
     array([0., 1., 0.])
     """
     angles = (np.radians(np.asarray(angle, dtype=float)) for angle in (psi_deg, theta_deg, phi_deg))
-    psi, theta, phi = np.broadcast_arrays(*angles)
-    cos, sin = np.cos, np.sin
+    (c1, s1), (c2, s2), (c3, s3) = ((np.cos(angle), np.sin(angle)) for angle in np.broadcast_arrays(*angles))
     return _matrix(
-        [
-            cos(psi) * cos(phi) - cos(theta) * sin(phi) * sin(psi),
-            cos(psi) * sin(phi) + cos(theta) * cos(phi) * sin(psi),
-            sin(psi) * sin(theta),
-        ],
-        [
-            -sin(psi) * cos(phi) - cos(theta) * sin(phi) * cos(psi),
-            -sin(psi) * sin(phi) + cos(theta) * cos(phi) * cos(psi),
-            cos(psi) * sin(theta),
-        ],
-        [sin(theta) * sin(phi), -sin(theta) * cos(phi), cos(theta)],
+        [c1 * c3 - c2 * s3 * s1, c1 * s3 + c2 * c3 * s1, s1 * s2],
+        [-s1 * c3 - c2 * s3 * c1, -s1 * s3 + c2 * c3 * c1, c1 * s2],
+        [s2 * s3, -s2 * c3, c2],
     )
 
 
 def to_euler(matrices: ArrayLike) -> tuple[Array, Array, Array]:
-    """Euler angles of equation (2) that give the matrices back.
+    """Euler angles ψ, θ and φ [degrees] of equation (2), () or (N,), that give matrices (3, 3) or (N, 3, 3) back.
 
-    Parameters
-    ----------
-    matrices
-        Rotation matrices, shape (3, 3) or (N, 3, 3).
-
-    Returns
-    -------
-    psi, theta, phi : numpy.ndarray
-        Angles [degrees], shape () or (N,): ψ and φ in [-180, 180], θ in [0, 180]. Where θ is exactly 0 or 180
-        only the sum or the difference of ψ and φ is defined (gimbal lock), and ψ is set to 0.
+    ψ and φ lie in [-180, 180], θ in [0, 180]. Where θ is exactly 0 or 180 only the sum or the difference of ψ and φ is
+    defined (gimbal lock), and ψ is set to 0.
 
     Examples
     --------
@@ -150,53 +110,24 @@ def random_rotations(n: int, rng: np.random.Generator) -> Array:
 
 
 def beam_direction(matrices: ArrayLike) -> Array:
-    """Direction of the beam (+z of the laboratory) in the frame of turned particles.
-
-    Parameters
-    ----------
-    matrices
-        Rotation matrices of the particles, shape (3, 3) or (N, 3, 3).
-
-    Returns
-    -------
-    numpy.ndarray
-        Unit vectors R^T z, shape (3,) or (N, 3).
-    """
+    """Beam directions R^T z, (3,) or (N, 3), in the frame of particles turned by matrices (3, 3) or (N, 3, 3)."""
     return np.asarray(matrices, dtype=float)[..., 2, :].copy()
 
 
 def symmetry_group(shape: Shape | int | str) -> Array:
-    """Point group of a shape, rotations and improper operations.
+    """Point group of a shape, rotations and improper operations, as orthogonal matrices.
 
-    Parameters
-    ----------
-    shape
-        A shape, its label or its name.
-
-    Returns
-    -------
-    numpy.ndarray
-        Orthogonal matrices: the 48 of m-3m, shape (48, 3, 3), or for the icosahedron the 120 of I_h, shape
-        (120, 3, 3), in the orientation of `ase.cluster.Icosahedron` (vertices along (τ, 0, ±1) and its cyclic
-        permutations, τ the golden ratio).
+    The 48 of m-3m, (48, 3, 3), or for the icosahedron the 120 of I_h, (120, 3, 3), in the orientation of
+    `ase.cluster.Icosahedron` (vertices along (τ, 0, ±1) and its cyclic permutations, τ the golden ratio).
     """
     return (_icosahedral_group() if Shape.parse(shape) is Shape.ICOSAHEDRON else _cubic_group()).copy()
 
 
 def sector_corners(shape: Shape | int | str) -> dict[str, Array]:
-    """Symmetry axes at the three corners of a shape's fundamental sector.
+    """Symmetry axes at the three corners of a shape's fundamental sector: unit vectors (3,) by name.
 
-    Parameters
-    ----------
-    shape
-        A shape, its label or its name.
-
-    Returns
-    -------
-    dict
-        Unit vectors, shape (3,), by name: for the fcc shapes the zone axes ``[001]``, ``[011]``, ``[111]``
-        with x ≥ y ≥ z ≥ 0; for the icosahedron the two-, five- and three-fold axes along (1, 0, 0), (τ, 0, 1)
-        and (τ², 1, 0).
+    For the fcc shapes the zone axes ``[001]``, ``[011]``, ``[111]`` with x ≥ y ≥ z ≥ 0; for the icosahedron the two-,
+    five- and three-fold axes along (1, 0, 0), (τ, 0, 1) and (τ², 1, 0).
     """
     if Shape.parse(shape) is Shape.ICOSAHEDRON:
         axes = {"2-fold": (1, 0, 0), "5-fold": (GOLDEN_RATIO, 0, 1), "3-fold": (GOLDEN_RATIO**2, 1, 0)}
@@ -206,28 +137,12 @@ def sector_corners(shape: Shape | int | str) -> dict[str, Array]:
 
 
 def reduce(direction: ArrayLike, shape: Shape | int | str) -> Array:
-    """Equivalent of a beam direction in the fundamental sector of a shape.
+    """Equivalents, unit vectors (3,) or (N, 3), of beam directions in the fundamental sector of a shape.
 
-    The sector is 1/48 of the sphere, x ≥ y ≥ z ≥ 0, for the fcc shapes (m-3m) and 1/120 of it for the
-    icosahedron (I_h); `sector_corners` gives its corners. Both groups are generated by mirrors, so that of
-    all equivalents of a direction the one in the sector is the nearest to the sector's middle.
-
-    Parameters
-    ----------
-    direction
-        Directions in the particle's frame, shape (3,) or (N, 3); their length does not matter.
-    shape
-        A shape, its label or its name.
-
-    Returns
-    -------
-    numpy.ndarray
-        Unit vectors, shape (3,) or (N, 3).
-
-    Raises
-    ------
-    NanoshapeError
-        If a direction has zero length or is not finite.
+    The sector is 1/48 of the sphere, x ≥ y ≥ z ≥ 0, for the fcc shapes (m-3m) and 1/120 of it for the icosahedron
+    (I_h); `sector_corners` gives its corners. Both groups are generated by mirrors, so that of all equivalents of a
+    direction the one in the sector is the nearest to the sector's middle. Raises NanoshapeError if a direction has zero
+    length or is not finite.
 
     Examples
     --------
@@ -242,24 +157,9 @@ def reduce(direction: ArrayLike, shape: Shape | int | str) -> Array:
 
 
 def angular_distance(directions_a: ArrayLike, directions_b: ArrayLike, shape: Shape | int | str) -> Array:
-    """Smallest angle between beam directions when equivalent ones count as the same.
+    """Smallest angles (N, M) [degrees] between directions (N, 3) and (M, 3) of a particle, equivalent ones as one.
 
-    Parameters
-    ----------
-    directions_a, directions_b
-        Directions in the particle's frame, shapes (N, 3) and (M, 3).
-    shape
-        A shape, its label or its name.
-
-    Returns
-    -------
-    numpy.ndarray
-        Angles [degrees], shape (N, M): the minimum over the symmetry group.
-
-    Raises
-    ------
-    NanoshapeError
-        If a direction has zero length or is not finite.
+    Raises NanoshapeError if a direction has zero length or is not finite.
     """
     # In a group generated by mirrors, no equivalents are closer than the two in the same sector.
     chord = cdist(np.atleast_2d(reduce(directions_a, shape)), np.atleast_2d(reduce(directions_b, shape)))

@@ -43,17 +43,9 @@ class Shape(IntEnum):
 
     @classmethod
     def parse(cls, value: "Shape | int | str") -> "Shape":
-        """Find a shape from its label, its name or its title.
+        """The shape of a label 0 to 4, or of a name in any case, with blanks, hyphens or underscores.
 
-        Parameters
-        ----------
-        value
-            0 to 4, or a name in any case, with blanks, hyphens or underscores.
-
-        Raises
-        ------
-        NanoshapeError
-            If no shape has that label or name.
+        Raises NanoshapeError if no shape has that label or name.
 
         Examples
         --------
@@ -82,17 +74,7 @@ _ATOMS_OF_ORDER: dict[Shape, Callable[[int], int]] = {
 
 
 def volume_equivalent_diameter(n_atoms: int) -> float:
-    """Diameter of the sphere of gold that holds `n_atoms` atoms.
-
-    Parameters
-    ----------
-    n_atoms
-        Number of gold atoms.
-
-    Returns
-    -------
-    float
-        Diameter [Å].
+    """Diameter [Å] of the sphere of gold that holds so many atoms.
 
     Examples
     --------
@@ -102,35 +84,10 @@ def volume_equivalent_diameter(n_atoms: int) -> float:
     return float((6 * n_atoms * GOLD_ATOMIC_VOLUME_A3 / np.pi) ** (1 / 3))
 
 
-def mean_neighbour_distance(atoms: Atoms) -> float:
-    """Mean distance between nearest neighbours.
-
-    Parameters
-    ----------
-    atoms
-        A gold particle.
-
-    Returns
-    -------
-    float
-        Mean over all nearest-neighbour pairs [Å].
-    """
-    return float(neighbour_distances(atoms).mean())
-
-
 def neighbour_distances(atoms: Atoms) -> np.ndarray:
-    """Lengths of all nearest-neighbour bonds, each counted once.
+    """Lengths (bonds,) [Å] of all nearest-neighbour bonds of a gold particle, each counted once.
 
-    Parameters
-    ----------
-    atoms
-        A gold particle.
-
-    Returns
-    -------
-    numpy.ndarray
-        Distances [Å], shape (bonds,). Two atoms are neighbours if they are closer than halfway between the
-        first and the second shell of bulk gold.
+    Two atoms are neighbours if they are closer than halfway between the first and the second shell of bulk gold.
     """
     halfway_A = GOLD_NEIGHBOUR_DISTANCE_A * (1 + np.sqrt(2)) / 2
     pairs = cKDTree(atoms.positions).query_pairs(halfway_A, output_type="ndarray")
@@ -154,24 +111,10 @@ def _orders(shape: Shape, minimum_A: float, maximum_A: float) -> dict[int, tuple
 def available_sizes(
     shape: Shape | int | str, minimum_A: float = SMALLEST_SIZE_A, maximum_A: float = LARGEST_SIZE_A
 ) -> list[tuple[float, int]]:
-    """Sizes at which a shape exists with closed facets ("magic" sizes).
+    """Sizes [Å] at which a shape exists with closed facets ("magic" sizes), and numbers of atoms, smallest first.
 
-    Parameters
-    ----------
-    shape
-        A shape, its label or its name.
-    minimum_A, maximum_A
-        Range of volume-equivalent diameters [Å], ends included.
-
-    Returns
-    -------
-    list of tuple
-        Pairs of size [Å] and number of atoms, smallest first.
-
-    Raises
-    ------
-    NanoshapeError
-        If the shape is unknown or the range is not finite.
+    Sizes lie between the two given ones, ends included. Raises NanoshapeError if the shape is unknown or the range is
+    not finite.
 
     Examples
     --------
@@ -245,7 +188,7 @@ def _icosahedron(order: int) -> Atoms:
     """ASE's icosahedron with the mean neighbour distance of gold."""
     atoms = Icosahedron("Au", order + 1, latticeconstant=GOLD_LATTICE_CONSTANT_A)
     atoms.positions -= atoms.positions.mean(axis=0)
-    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / mean_neighbour_distance(atoms)
+    atoms.positions *= GOLD_NEIGHBOUR_DISTANCE_A / neighbour_distances(atoms).mean()
     return atoms
 
 
@@ -265,17 +208,7 @@ def _crystal(shape: Shape, order: int) -> Atoms:
 
 
 def facets(atoms: Atoms) -> list[np.ndarray]:
-    """Plane faces of the convex hull of a particle.
-
-    Parameters
-    ----------
-    atoms
-        A particle.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        One array (corners, 3) of positions [Å] per face, in order around the face.
+    """Plane faces of a particle's convex hull: the corners (corners, 3) [Å] of each, in order around it.
 
     Examples
     --------

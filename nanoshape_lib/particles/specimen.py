@@ -5,6 +5,7 @@ import math
 import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.spatial import cKDTree
 
 FIELD_A = 128.0
 """Side of the square field of view of every exit wave [Å]."""
@@ -13,19 +14,17 @@ EDGE_A = 2.0
 ROOM_K = 300.0
 THERMAL_RMS_A = 0.085
 """Root mean square displacement per axis of gold at 300 K [Å]."""
+VISIBLE_PER_A = (0.38, 0.50)
+"""Spatial frequencies of the fringes of close-packed metals that pixels of 1 Å show: up to their Nyquist frequency."""
+BIN_A = 0.25
+WINDOW_A = 256.0
 
 
 class Specimen(BaseModel):
     """What a particle and its film are like; by default as in every data set.
 
-    Attributes
-    ----------
-    temperature_K
-        Temperature [K] of the particle.
-    strain
-        By how much the particle is longer along its own z axis, over its length.
-    film_A
-        Thickness [Å] of the film; by default that of the blocks of carbon.
+    ``temperature_K`` and ``strain`` are the particle's: by how much it is longer along its own z axis, over its length.
+    ``film_A`` is the thickness [Å] of the film, by default that of the blocks of carbon.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,17 +48,37 @@ class Specimen(BaseModel):
 
 
 def shake(atoms: Atoms, rng: np.random.Generator, rms_A: float = THERMAL_RMS_A) -> Atoms:
-    """One frozen-phonon configuration: independent Gaussian displacements of every atom.
-
-    Parameters
-    ----------
-    atoms
-        The atoms at rest.
-    rng
-        Source of the random numbers.
-    rms_A
-        Root mean square displacement per axis [Å]; 0.085 Å is gold's at 300 K.
-    """
+    """Frozen phonons: a copy with every atom displaced independently by Gaussians of this width [Å] per axis."""
     shaken = atoms.copy()
     shaken.positions += rng.normal(0.0, rms_A, shaken.positions.shape)
     return shaken
+
+
+def lift_to_contact(upper: np.ndarray, lower: np.ndarray, contact_A: float) -> float:
+    """Least upward shift [Å] of atoms (N, 3) that leaves them a distance [Å] or more from those below, (M, 3)."""
+    lift = 0.0
+    pairs = cKDTree(upper[:, :2]).query_ball_tree(cKDTree(lower[:, :2]), contact_A)
+    for atom, neighbours in zip(upper, pairs, strict=True):
+        if neighbours:
+            apart = lower[neighbours] - atom
+            wanted = np.sqrt(np.maximum(contact_A**2 - (apart[:, :2] ** 2).sum(axis=1), 0.0))
+            lift = max(lift, float((apart[:, 2] + wanted).max()))
+    return lift
+
+
+def visible_structure_factor(positions: np.ndarray) -> float:
+    """The greatest share of a particle's atoms that scatter in phase into fringes that can be seen.
+
+    It is the structure factor of the atoms' projection along z over their number, at its maximum between 0.38 and
+    0.50 per Å. One says that planes stand edge-on throughout the particle. Planes tilted out of the beam by more than
+    their spacing over the particle's thickness leave little, since their excitation error exceeds the inverse of the
+    thickness (Williams & Carter, *Transmission Electron Microscopy*, 2009, chapter 12).
+
+    ``positions``: of the atoms (N, 3) [Å], within 256 Å.
+    """
+    xy, half_A = positions[:, :2] - positions[:, :2].mean(axis=0), WINDOW_A / 2
+    bins = round(WINDOW_A / BIN_A)
+    counts, _ = np.histogramdd(xy, bins=bins, range=[(-half_A, half_A)] * 2)
+    q = np.hypot(np.fft.fftfreq(bins, BIN_A)[:, None], np.fft.rfftfreq(bins, BIN_A))
+    low, high = VISIBLE_PER_A
+    return float(np.abs(np.fft.rfft2(counts))[(q >= low) & (q <= high)].max() / len(positions))

@@ -35,16 +35,10 @@ def check_device(device: str, here: bool = True) -> None:
 
 def hardware(device: str = "cpu") -> dict[str, str | int]:
     """Processor, cores and, where one is used, graphics card of this machine."""
-    found: dict[str, str | int] = {"processor": _processor(), "cores": os.cpu_count() or 1}
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: *(.+)", cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else "")
+    processor = named[1].strip() if named else platform.processor() or platform.machine()
+    found: dict[str, str | int] = {"processor": processor, "cores": os.cpu_count() or 1}
     if device.startswith("cuda"):
         found["graphics card"] = torch.cuda.get_device_name(device)
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -41,11 +41,7 @@ class Fidelity(NamedTuple):
         return round(FIELD_A / self.sampling_A)
 
 
-FIDELITIES = {
-    "fast": Fidelity(0.25, 4.0),
-    "standard": Fidelity(1 / 6, 4.0),
-    "reference": Fidelity(1 / 12, 1.0),
-}
+FIDELITIES = {"fast": Fidelity(0.25, 4.0), "standard": Fidelity(1 / 6, 4.0), "reference": Fidelity(1 / 12, 1.0)}
 
 
 def fidelity(name: str | Fidelity) -> Fidelity:
@@ -131,9 +127,8 @@ def film_wave(
 ) -> torch.Tensor:
     """The wave (n, n) behind one film under a plane wave, in its block's own placement.
 
-    It is computed once per film: every particle on it has it, rolled, turned and mirrored,
-    as its incident wave. That equals the multislice of film and particle together, because the two
-    share no slice.
+    It is computed once per film: every particle on it has it, rolled, turned and mirrored, as its incident wave. That
+    equals the multislice of film and particle together, because the two share no slice.
     """
     incident = torch.ones(grid.pixels, grid.pixels, device=device)
     return multislice(_film_cell(block, thickness_A), incident, energy_eV, grid.slice_A)

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.decoys import lattice_ratio
-from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.exit_waves import FIDELITIES, exit_wave, fidelity, film_wave, wave_pixels
-from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, deposit, load_block
+from nanoshape_lib.simulation.film import BLOCKS, Placement, Scene, load_block, turned_scene
 from nanoshape_lib.simulation.imaging import form_images
 from nanoshape_lib.simulation.multislice import Grid, fit_spectrum, propagator, slices
 from nanoshape_lib.simulation.optics import Camera, Microscope
@@ -68,33 +68,15 @@ class MicrographDesign(BaseModel):
         return self.tiles * FIELD_A
 
 
-def _generator(design: MicrographDesign, purpose: int) -> np.random.Generator:
-    """Random numbers for 0 the particles, 1 their thermal motion, 2 the camera."""
-    return np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(purpose,)))
-
-
 def place(design: MicrographDesign) -> pd.DataFrame:
-    """What lies where: the truth of a micrograph, without its image.
+    """What lies where: the truth of a micrograph, without its image, in one row a particle.
 
-    Parameters
-    ----------
-    design
-        The micrograph.
-
-    Returns
-    -------
-    DataFrame
-        One row a particle: ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and ``y_A``, its centre in
-        the field, and ``row`` and ``column``, the same in pixels of the image, which is indexed [x, y];
-        ``diameter_A``, that of the circle around it as the beam sees it; the Euler angles ``psi_deg``,
-        ``theta_deg`` and ``phi_deg`` of :func:`nanoshape_lib.particles.orientation.euler`.
-
-    Raises
-    ------
-    NanoshapeError
-        If so many particles find no room.
+    Columns are ``label``, ``shape``, ``size_A`` and ``atoms``; ``x_A`` and ``y_A``, its centre in the field, and
+    ``row`` and ``column``, the same in pixels of the image, which is indexed [x, y]; ``diameter_A``, that of the circle
+    around it as the beam sees it; the Euler angles ``psi_deg``, ``theta_deg`` and ``phi_deg`` of
+    :func:`nanoshape_lib.particles.orientation.euler`. Raises NanoshapeError if so many particles find no room.
     """
-    rng = _generator(design, 0)
+    rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(0,)))
     labels = np.concatenate([rng.permutation(len(shapes.Shape)) for _ in range(-(-design.particles // 5))])
     turns = orientation.random_rotations(design.particles, rng)
     rows: list[dict] = []
@@ -145,43 +127,28 @@ def _free_place(
 
 def _scenes(design: MicrographDesign, truth: pd.DataFrame) -> tuple[list[Scene], list[tuple[int, int]]]:
     """Each particle on its part of the film, in a field of 128 Å, and that field's corner [Å]."""
-    rng, ratio = _generator(design, 1), lattice_ratio(design.metal)
-    scenes, corners = [], []
+    rng = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(1,)))
+    ratio, scenes, corners = lattice_ratio(design.metal), [], []
     for row in truth.to_dict("records"):
         corner = (math.floor(row["x_A"] - FIELD_A / 2), math.floor(row["y_A"] - FIELD_A / 2))
         particle = shapes.build(row["label"], row["size_A"] / ratio)
         particle.symbols[:] = design.metal
+        particle.positions *= ratio
         turn = orientation.euler(row["psi_deg"], row["theta_deg"], row["phi_deg"])
-        particle.positions = ratio * particle.positions @ turn.T
         shift = (row["x_A"] - FIELD_A / 2 - corner[0], row["y_A"] - FIELD_A / 2 - corner[1])
         roll = (-corner[0] % int(FIELD_A), -corner[1] % int(FIELD_A))
-        scenes.append(deposit(shake(particle, rng), Placement(design.block, roll), shift))
+        scenes.append(turned_scene(particle, turn, Placement(design.block, roll), rng, shift))
         corners.append(corner)
     return scenes, corners
 
 
 def field_wave(design: MicrographDesign) -> tuple[torch.Tensor, pd.DataFrame]:
-    """The exit wave of the whole field, and the truth with each particle's own defocus.
+    """The exit wave (N, N) of the whole field, indexed [x, y], and the truth with each particle's own ``defocus_A``.
 
-    The film's wave is laid out periodically, and what each particle adds to it is put in its place. That
-    is exact as long as what one particle scatters does not pass through another. The wave is referred to
-    one plane, the mean of the particles' mid-planes: particles of other heights are out of focus by the
-    difference, as in a real image.
-
-    Parameters
-    ----------
-    design
-        The micrograph.
-
-    Returns
-    -------
-    wave, truth
-        Complex64 wave (N, N) indexed [x, y], and the table of :func:`place` with ``defocus_A``.
-
-    Raises
-    ------
-    NanoshapeError
-        If so many particles find no room.
+    The film's wave is laid out periodically, and what each particle adds to it is put in its place. That is exact as
+    long as what one particle scatters does not pass through another. The wave is referred to one plane, the mean of the
+    particles' mid-planes: particles of other heights are out of focus by the difference, as in a real image. Raises
+    NanoshapeError as :func:`place` does.
     """
     truth = place(design)
     scenes, corners = _scenes(design, truth)

@@ -6,33 +6,25 @@ from functools import lru_cache
 import numpy as np
 import torch
 from ase import Atoms
+from scipy import constants
 from scipy.spatial import cKDTree
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A, lift_to_contact, shake
 from nanoshape_lib.paths import data_file
 
 BLOCKS = 14
 CONTACT_A = 2.5
 CLEARANCE_A = 0.1
 LAYER_ROLL_A = (47.0, 29.0)
-CARBON_ATOMIC_MASS_U = 12.011
-ATOMIC_MASS_G = 1.66053906892e-24
 
 
 @lru_cache(maxsize=BLOCKS)
 def load_block(block: int) -> Atoms:
-    """One melt-quenched amorphous carbon block, periodic in all directions, sorted by height.
+    """One melt-quenched amorphous carbon block of 0 to 13, periodic in all directions, sorted by height.
 
-    Parameters
-    ----------
-    block
-        Number of the block, 0 to 13. The blocks are independent quenches (``data/make_carbon.py``).
-
-    Raises
-    ------
-    NanoshapeError
-        If there is no such block, or its file is missing or changed.
+    The blocks are independent quenches (``data/make_carbon.py``). Raises NanoshapeError if there is no such block, or
+    its file is missing or changed.
     """
     if block not in range(BLOCKS):
         raise NanoshapeError(f"block is {block}, but must be a whole number from 0 to {BLOCKS - 1}")
@@ -44,19 +36,9 @@ def load_block(block: int) -> Atoms:
 
 @lru_cache(maxsize=BLOCKS)
 def load_film(block: int, thickness_A: float | None = None) -> Atoms:
-    """A film of any thickness: the upper part of a block, or the block on others of its kind that are rolled aside.
+    """A film of any thickness [Å]: the upper part of a block, or the block on others of its kind that are rolled aside.
 
-    Parameters
-    ----------
-    block
-        Number of the block.
-    thickness_A
-        Thickness [Å]; by default the block's own.
-
-    Raises
-    ------
-    NanoshapeError
-        If the thickness is not positive, or as of :func:`load_block`.
+    Raises NanoshapeError if the thickness, by default the block's own, is not positive, or as of :func:`load_block`.
     """
     atoms = load_block(block)
     lengths = atoms.cell.lengths()
@@ -75,26 +57,16 @@ def load_film(block: int, thickness_A: float | None = None) -> Atoms:
 
 def density_g_cm3(block: Atoms) -> float:
     """Mass density [g/cm³] of a carbon block."""
-    return len(block) * CARBON_ATOMIC_MASS_U * ATOMIC_MASS_G / (block.get_volume() * 1e-24)
+    return block.get_masses().sum() * constants.atomic_mass * 1e3 / (block.get_volume() * 1e-24)
 
 
 def radial_distribution(block: Atoms, maximum_A: float = 6.0, bin_A: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
-    """Radial distribution function g(r) of a periodic block.
-
-    Returns
-    -------
-    r, g
-        Bin centres [Å] and g(r), which tends to one at large distance.
-    """
+    """Bin centres [Å] and radial distribution function g(r) of a periodic block; g tends to one at large distance."""
     edges = np.arange(0.0, maximum_A + bin_A / 2, bin_A)
-    lengths = block.cell.lengths()
-    first, second = cKDTree(block.positions, boxsize=lengths).query_pairs(maximum_A, output_type="ndarray").T
-    apart = block.positions[first] - block.positions[second]
-    apart -= np.round(apart / lengths) * lengths
-    pairs = np.histogram(np.linalg.norm(apart, axis=1), edges)[0]
+    tree = cKDTree(block.positions, boxsize=block.cell.lengths())
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     ideal = len(block) * shells * len(block) / block.get_volume()
-    return (edges[1:] + edges[:-1]) / 2, 2 * pairs / ideal
+    return (edges[1:] + edges[:-1]) / 2, np.diff(tree.count_neighbors(tree, edges)) / ideal
 
 
 @dataclass(frozen=True)
@@ -123,15 +95,10 @@ class Placement:
     def sample(
         self, field: torch.Tensor, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The same operation on a periodic field of the block, (n, n) indexed [x, y].
+        """The same operation on a periodic field of the block, (n, n) indexed [x, y], its origin in a pixel's centre.
 
-        Pixel (0, 0) is centred on the origin. With ``rows`` (a, 1) and ``columns`` (1, b) only these
-        pixels of the result are returned, counted periodically.
-
-        Raises
-        ------
-        NanoshapeError
-            If the field has no whole number of pixels to the ångström, by which blocks are rolled.
+        With ``rows`` (a, 1) and ``columns`` (1, b) only these pixels of the result are returned, counted periodically.
+        Raises NanoshapeError if the field has no whole number of pixels to the ångström, by which blocks are rolled.
         """
         n = len(field)
         if n % FIELD_A:
@@ -226,19 +193,20 @@ def deposit(
     scene = Scene(placed, film, downstream)
     if film is not None:
         carbon = film.positions() - [0, 0, 0 if downstream else scene.film_thickness_A]
-        placed.positions[:, 2] += away * _lift_to_contact(placed.positions * [1, 1, away], carbon * [1, 1, away])
+        gold, carbon = (atoms * [1, 1, away] for atoms in (placed.positions, carbon))
+        low, top = gold[gold[:, 2] < CLEARANCE_A + CONTACT_A], carbon[carbon[:, 2] > -CONTACT_A]
+        placed.positions[:, 2] += away * lift_to_contact(low, top, CONTACT_A)
     return scene
 
 
-def _lift_to_contact(gold: np.ndarray, carbon: np.ndarray) -> float:
-    """Least upward shift [Å] of gold that leaves every distance to the carbon below at or above the contact's."""
-    near = gold[gold[:, 2] < CLEARANCE_A + CONTACT_A]
-    top = carbon[carbon[:, 2] > -CONTACT_A]
-    pairs = cKDTree(near[:, :2]).query_ball_tree(cKDTree(top[:, :2]), CONTACT_A)
-    lift = 0.0
-    for atom, neighbours in zip(near, pairs, strict=True):
-        if neighbours:
-            delta = top[neighbours] - atom
-            wanted = np.sqrt(np.maximum(CONTACT_A**2 - (delta[:, :2] ** 2).sum(axis=1), 0.0))
-            lift = max(lift, float((delta[:, 2] + wanted).max()))
-    return lift
+def turned_scene(
+    particle: Atoms,
+    rotation: np.ndarray,
+    film: Placement | None,
+    rng: np.random.Generator,
+    shift_A: tuple[float, float] = (0.0, 0.0),
+) -> Scene:
+    """A particle around the origin, turned by a rotation (3, 3), shaken as at 300 K, on a film or in vacuum."""
+    turned = particle.copy()
+    turned.positions = turned.positions @ rotation.T
+    return deposit(shake(turned, rng), film, shift_A)

@@ -89,30 +89,15 @@ def intensity_spectrum(
 ) -> torch.Tensor:
     """Spectrum of the partially coherent image intensity, before the camera.
 
-    Temporal coherence is that of :func:`~nanoshape_lib.simulation.optics.focal_spread_modes`. Spatial coherence is
-    the factor ``exp(-(θ/2λ)² |∇χ(q)|²)`` on the intensity's spectrum, with θ the 1/e half width of the convergence:
-    a tilt of the illumination shifts a defocused image without changing it, so this is exact for pure
-    defocus and any object, and for any aberration in the limit of weak scattering.
+    Temporal coherence is that of :func:`~nanoshape_lib.simulation.optics.focal_spread_modes`. Spatial coherence is the
+    factor ``exp(-(θ/2λ)² |∇χ(q)|²)`` on the intensity's spectrum, with θ the 1/e half width of the convergence: a tilt
+    of the illumination shifts a defocused image without changing it, so this is exact for pure defocus and any object,
+    and for any aberration in the limit of weak scattering.
 
-    Parameters
-    ----------
-    spectra
-        Spectra (N, n, n) of exit waves that are limited to the aperture and referred to the plane of zero defocus.
-    defocus_A
-        Defocus (N,) [Å], positive for underfocus.
-    microscope
-        All its values are used.
-    pixels
-        Side of the grid on which the intensity is formed.
-    field_A
-        Side of the square field [Å].
-    kept
-        Number of frequencies wanted, by default ``pixels // 2``.
-
-    Returns
-    -------
-    Tensor
-        Spectrum (N, 2 kept, kept), in the order of ``torch.fft.rfft2`` and without the Nyquist frequencies.
+    ``spectra`` (N, n, n) are of exit waves that are limited to the aperture and referred to the plane of zero defocus,
+    each with its defocus [Å], positive for underfocus. The intensity is formed on a grid of ``pixels``. Returns the
+    ``kept`` lowest frequencies, by default half as many as pixels: (N, 2 kept, kept), in the order of
+    ``torch.fft.rfft2`` and without the Nyquist frequencies.
     """
     (count, n, _), device = spectra.shape, spectra.device
     q = torch.fft.fftfreq(n, field_A / n, device=device)
@@ -186,28 +171,14 @@ def record(
 ) -> torch.Tensor:
     """What the camera records: integration over its pixels, counting statistics, and its MTF.
 
-    Electrons are counted where they arrive; the scintillator spreads their light before the pixels sample
-    it. Hence fringes finer than two pixels are damped at their own frequency and then appear at a lower one.
+    Electrons are counted where they arrive; the scintillator spreads their light before the pixels sample it. Hence
+    fringes finer than two pixels are damped at their own frequency and then appear at a lower one. Counts per pixel are
+    Poisson with mean ``dose x pixel area x intensity``; there is no noise with ``camera.dose_e_A2=None``.
 
-    Parameters
-    ----------
-    spectrum
-        From :func:`intensity_spectrum`, on at least twice the camera's pixels.
-    camera
-        Camera and dose; counts per pixel are Poisson with mean ``dose x pixel area x intensity``. Pixels that do not
-        fill the field, or more than fill it, lie about its centre: the intensity is known by its Fourier series and
-        integrated over them, nothing is interpolated.
-    generator
-        Source of the Poisson noise. With ``camera.dose_e_A2=None`` there is none.
-    field_A
-        Side of the square field [Å].
-    light
-        Illumination (pixels, pixels) relative to its mean.
-
-    Returns
-    -------
-    Tensor
-        Images (N, pixels, pixels), float32, in units of the incident intensity.
+    The spectrum is that of :func:`intensity_spectrum` on at least twice the camera's pixels, over a field of this side
+    [Å]. Pixels that do not fill the field, or more than fill it, lie about its centre: the intensity is known by its
+    Fourier series and integrated over them, nothing is interpolated. ``light`` is the illumination (pixels, pixels)
+    relative to its mean. Returns images (N, pixels, pixels), float32, in units of the incident intensity.
     """
     # Finer detail than the camera's sampling frequency is taken as lost in the scintillator.
     seen = _kept(spectrum, _band(camera, field_A))

@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 from scipy import constants
+from scipy.fft import next_fast_len
 
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.simulation.optics import Microscope
@@ -37,15 +38,7 @@ class Grid(NamedTuple):
 
 def next_fast_size(minimum: int) -> int:
     """Smallest even size not below ``minimum`` with no prime factor over 5, for which FFTs are fast."""
-    size = minimum + minimum % 2
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 2
+    return 2 * next_fast_len(-(-minimum // 2), real=True)
 
 
 def fit_spectrum(spectrum: torch.Tensor, pixels: tuple[int, int]) -> torch.Tensor:
@@ -154,30 +147,9 @@ def transmissions(
 ) -> Iterator[torch.Tensor | None]:
     """Transmission functions ``exp(iσV)`` of the slices of a cell, from the beam's entry on.
 
-    An atom belongs to the slice in which its centre lies.
-
-    Parameters
-    ----------
-    atoms
-        Atoms in an orthogonal cell; only its height is used, its lateral size is the grid's.
-    grid
-        The lateral grid.
-    energy_eV
-        Beam energy [eV].
-    slice_A
-        Largest slice thickness [Å].
-    device
-        Where torch computes.
-
-    Yields
-    ------
-    Tensor or None
-        Complex64 (nx, ny), or None for a slice without atoms.
-
-    Raises
-    ------
-    NanoshapeError
-        If an atom lies outside ``0 < z < cell height``: it would belong to no slice.
+    Each is complex64 (nx, ny), or None for a slice without atoms. Slices are at most ``slice_A`` thick, and an atom
+    belongs to the slice in which its centre lies; of the orthogonal cell only the height is used. Raises NanoshapeError
+    if an atom lies outside ``0 < z < cell height``: it would belong to no slice.
     """
     z, height = atoms.positions[:, 2], atoms.cell.lengths()[2]
     if len(z) and (z.min() <= 0 or z.max() >= height):
@@ -207,9 +179,8 @@ def propagate(
 ) -> torch.Tensor:
     """Send a wave (nx, ny) through slices of one thickness [Å]: transmit, then propagate, for each.
 
-    The propagator is limited to two thirds of the grid's Nyquist frequency, as usual; the transmission
-    functions are not. What they scatter beyond the limit is lost at once, and what folds back lies
-    above a third of Nyquist.
+    The propagator is limited to two thirds of the grid's Nyquist frequency, as usual; the transmission functions are
+    not. What they scatter beyond the limit is lost at once, and what folds back lies above a third of Nyquist.
     """
     step = propagator(grid, energy_eV, thickness_A).to(wave.device)
     for transmission in through:
@@ -220,23 +191,10 @@ def propagate(
 
 
 def multislice(atoms: Atoms, incident: np.ndarray | torch.Tensor, energy_eV: float, slice_A: float) -> torch.Tensor:
-    """Propagate a wave through all atoms of a cell.
+    """The wave (nx, ny), complex64, behind all atoms of an orthogonal cell that is periodic laterally.
 
-    Parameters
-    ----------
-    atoms
-        Atoms in an orthogonal cell, periodic laterally; the beam runs along +z.
-    incident
-        Complex wave (nx, ny) indexed [x, y] on the cell's lateral grid, at ``z = 0``.
-    energy_eV
-        Beam energy [eV].
-    slice_A
-        Largest slice thickness [Å].
-
-    Returns
-    -------
-    Tensor
-        The wave (nx, ny), complex64, in the plane ``z = cell height``.
+    The beam runs along +z. The incident wave (nx, ny), indexed [x, y] on the cell's lateral grid, is that at ``z = 0``;
+    slices are at most ``slice_A`` thick.
     """
     wave = torch.as_tensor(incident).to(torch.complex64)
     Lx, Ly, height = atoms.cell.lengths()

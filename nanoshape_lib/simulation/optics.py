@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
@@ -129,28 +129,12 @@ class Setting(Lens):
         return microscope.model_copy(update=lens), camera.model_copy(update=ours | {"pixel_size_A": size_A})
 
 
-# What each range must lie within.
-LIMITS: dict[str, Range] = {
-    "defocus_A": (-1000.0, 1000.0),
-    "Cs_A": (-5e7, 5e7),
-    "focal_spread_A": (0.0, 200.0),
-    "convergence_mrad": (0.0, 2.0),
-    "astigmatism_A": (0.0, 500.0),
-    "pixel_error": (-0.1, 0.1),
-    "drift_A": (0.0, 10.0),
-    "mtf_c2": (0.01, 10.0),
-    "dose_e_A2": (1.0, 1e7),
-    "C21_A": (0.0, 1e5),
-    "C23_A": (0.0, 1e5),
-    "C32_A": (0.0, 1e7),
-    "C34_A": (0.0, 1e7),
-}
 # Focal spreads are drawn from so many values: the focal modes of each are kept.
 SPREADS = 8
 
 
 class Ranges(BaseModel):
-    """Lowest and highest value of each quantity of a :class:`Setting`, in its units.
+    """Lowest and highest value of each quantity of a :class:`Setting`, in its units, annotated with their limits.
 
     The dose is drawn uniformly in its logarithm, the focal spread from eight equidistant values, directions
     uniformly, everything else uniformly. None of these values is the paper's.
@@ -158,24 +142,24 @@ class Ranges(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    defocus_A: Range = (-300.0, 300.0)
-    Cs_A: Range = (-150e3, 150e3)
-    focal_spread_A: Range = (15.0, 50.0)
-    convergence_mrad: Range = (0.05, 0.5)
-    astigmatism_A: Range = (0.0, 75.0)
-    pixel_error: Range = (-0.05, 0.05)
-    drift_A: Range = (0.0, 1.0)
-    mtf_c2: Range = (0.2, 0.8)
-    dose_e_A2: Range = (50.0, 5000.0)
-    C21_A: Range = (0.0, 0.0)
-    C23_A: Range = (0.0, 0.0)
-    C32_A: Range = (0.0, 0.0)
-    C34_A: Range = (0.0, 0.0)
+    defocus_A: Annotated[Range, (-1000.0, 1000.0)] = (-300.0, 300.0)
+    Cs_A: Annotated[Range, (-5e7, 5e7)] = (-150e3, 150e3)
+    focal_spread_A: Annotated[Range, (0.0, 200.0)] = (15.0, 50.0)
+    convergence_mrad: Annotated[Range, (0.0, 2.0)] = (0.05, 0.5)
+    astigmatism_A: Annotated[Range, (0.0, 500.0)] = (0.0, 75.0)
+    pixel_error: Annotated[Range, (-0.1, 0.1)] = (-0.05, 0.05)
+    drift_A: Annotated[Range, (0.0, 10.0)] = (0.0, 1.0)
+    mtf_c2: Annotated[Range, (0.01, 10.0)] = (0.2, 0.8)
+    dose_e_A2: Annotated[Range, (1.0, 1e7)] = (50.0, 5000.0)
+    C21_A: Annotated[Range, (0.0, 1e5)] = (0.0, 0.0)
+    C23_A: Annotated[Range, (0.0, 1e5)] = (0.0, 0.0)
+    C32_A: Annotated[Range, (0.0, 1e7)] = (0.0, 0.0)
+    C34_A: Annotated[Range, (0.0, 1e7)] = (0.0, 0.0)
 
     @model_validator(mode="after")
     def _within_limits(self) -> "Ranges":
-        for name, (least, most) in LIMITS.items():
-            low, high = getattr(self, name)
+        for name, (low, high) in self:
+            least, most = LIMITS[name]
             if not least <= low <= high <= most:
                 raise ValueError(f"{name} is {low:g} to {high:g}, but must rise and lie between {least:g} and {most:g}")
         return self
@@ -206,6 +190,10 @@ class Ranges(BaseModel):
         return Setting(**values)
 
 
+LIMITS: dict[str, Range] = {name: field.metadata[0] for name, field in Ranges.model_fields.items()}
+"""What each range must lie within."""
+
+
 def _azimuthal(lens: Lens) -> list[tuple[int, int, float, complex]]:
     """Order n, multiplicity m, length and ``exp(-i m φ_nm)`` of the aberrations with an azimuth that are not zero."""
     found = []
@@ -219,16 +207,8 @@ def _azimuthal(lens: Lens) -> list[tuple[int, int, float, complex]]:
 def aberration_function(qx: Array, qy: Array, microscope: Microscope, defocus_A: float | Array = 0.0) -> Array:
     """Aberration function χ [rad]; the wave's spectrum is multiplied by ``exp(-i χ)``.
 
-    ``χ = 2π/λ Σ C_nm α^(n+1) cos(m (φ - φ_nm)) / (n+1)`` with ``α = λ q`` (Kirkland 2010, section 2.4).
-
-    Parameters
-    ----------
-    qx, qy
-        Spatial frequencies [1/Å], of shapes that broadcast.
-    microscope
-        Its wavelength and aberrations are used.
-    defocus_A
-        Defocus -C10 [Å], positive for underfocus; an array broadcasts.
+    ``χ = 2π/λ Σ C_nm α^(n+1) cos(m (φ - φ_nm)) / (n+1)`` with ``α = λ q`` (Kirkland 2010, section 2.4). Spatial
+    frequencies [1/Å] and the defocus -C10 [Å], positive for underfocus, broadcast.
     """
     lam = microscope.wavelength_A
     u = (qx * qx + qy * qy) * lam**2
@@ -267,21 +247,9 @@ def source_envelope(qx: Array, qy: Array, microscope: Microscope, defocus_A: flo
 
 
 def contrast_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -> tuple[np.ndarray, np.ndarray]:
-    """Contrast transfer function (CTF) of a weak phase object along x: sin χ under its coherence envelopes.
+    """Contrast transfer function (CTF) of a weak phase object along x, and its coherence envelope.
 
-    Parameters
-    ----------
-    q
-        Spatial frequencies [1/Å].
-    defocus_A
-        Defocus [Å], positive for underfocus.
-    microscope
-        Wavelength, aberrations, focal spread and convergence are used.
-
-    Returns
-    -------
-    transfer, envelope
-        sin χ times the envelope, and the envelope (Kirkland 2010, section 3.2).
+    The transfer at spatial frequencies q [1/Å] is sin χ times the envelope (Kirkland 2010, section 3.2).
     """
     zero = np.zeros_like(q)
     temporal = (np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2 * q**2) ** 2
@@ -292,19 +260,15 @@ def contrast_transfer(q: np.ndarray, defocus_A: float, microscope: Microscope) -
 def focal_spread_modes(microscope: Microscope) -> np.ndarray:
     """Coherent systems whose intensities add up to the average over the focal spread.
 
-    A change of focus by f multiplies the wave by ``exp(-iπλ f u)``, ``u = q²``. The average over a
-    Gaussian of 1/e width Δ weighs the interference of ``u1`` and ``u2`` by
-    ``K = exp(-(πλΔ (u1 - u2) / 2)²)``. K is smooth inside the aperture, hence of low rank: its
-    eigenvectors, scaled by the roots of its eigenvalues, are the systems (the sum of coherent systems
-    of optical lithography, N. Cobb 1998). Nearly all of an image is interference with the transmitted
-    beam, ``u = 0``, which is therefore given a million times the weight of another point; these weigh as much as
-    matter scatters there, about ``(1 + 8 u / u_max)**-2``.
+    A change of focus by f multiplies the wave by ``exp(-iπλ f u)``, ``u = q²``. The average over a Gaussian of 1/e
+    width Δ weighs the interference of ``u1`` and ``u2`` by ``K = exp(-(πλΔ (u1 - u2) / 2)²)``. K is smooth inside the
+    aperture, hence of low rank: its eigenvectors, scaled by the roots of its eigenvalues, are the systems (the sum of
+    coherent systems of optical lithography, N. Cobb 1998). Nearly all of an image is interference with the transmitted
+    beam, ``u = 0``, which is therefore given a million times the weight of another point; these weigh as much as matter
+    scatters there, about ``(1 + 8 u / u_max)**-2``.
 
-    Returns
-    -------
-    ndarray
-        Amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. What is neglected is below 0.2 % of
-        the scattered intensity; the other systems are raised so that no electron is lost at any ``u``.
+    Returns amplitudes (m, 129) at 129 equidistant ``u`` from 0 to the aperture's edge. What is neglected is below 0.2 %
+    of the scattered intensity; the other systems are raised so that no electron is lost at any ``u``.
     """
     return _modes(np.pi * microscope.wavelength_A * microscope.focal_spread_A / 2 * microscope.aperture_per_A**2)
 

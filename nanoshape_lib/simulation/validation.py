@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import abtem
@@ -16,7 +17,7 @@ from scipy.special import j0
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.specimen import FIELD_A, THERMAL_RMS_A, shake
 from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave, wave_pixels
-from nanoshape_lib.simulation.film import Placement, Scene, deposit
+from nanoshape_lib.simulation.film import Placement, Scene, deposit, turned_scene
 from nanoshape_lib.simulation.imaging import focal_series, form_images, intensity_spectrum, record
 from nanoshape_lib.simulation.multislice import (
     Grid,
@@ -44,8 +45,6 @@ FILM = Placement(0, (17, 64), 1, True)
 PLACE_A = (4.0, -3.0)
 ANGLE_DEG = 37.0
 FRAMES = 24
-
-
 REFERENCE = Fidelity(1 / 16, 0.5)
 DEFOCI_A = (-100.0, 0.0, 100.0)
 NOISELESS = Camera(dose_e_A2=None)
@@ -58,23 +57,17 @@ def relative_error(values: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(values - reference) / np.linalg.norm(reference - reference.mean()))
 
 
-def _vacuum_scene(shape: str, size_A: float, rotation: np.ndarray, rng: np.random.Generator) -> Scene:
-    particle = shapes.build(shape, size_A)
-    particle.positions = particle.positions @ rotation.T
-    return deposit(shake(particle, rng), None)
-
-
 def standard_scenes(seed: int = 0) -> dict[str, Scene]:
     """A 43 Å truncated octahedron in vacuum, its atoms displaced as at 300 K: turned anyhow, and along [001]."""
-    rng = np.random.default_rng(seed)
+    rng, particle = np.random.default_rng(seed), shapes.build("truncated octahedron", 43)
     orientations = {"general orientation": GENERAL, "along [001]": np.eye(3)}
-    return {name: _vacuum_scene("truncated octahedron", 43, turn, rng) for name, turn in orientations.items()}
+    return {name: turned_scene(particle, turn, None, rng) for name, turn in orientations.items()}
 
 
 def large_scenes(size_A: float, seed: int = 0) -> dict[str, Scene]:
     """A cube, an octahedron and an icosahedron of one size [Å] in vacuum, in a general orientation, as at 300 K."""
-    rng = np.random.default_rng(seed)
-    return {shape: _vacuum_scene(shape, size_A, GENERAL, rng) for shape in ("cube", "octahedron", "icosahedron")}
+    rng, names = np.random.default_rng(seed), ("cube", "octahedron", "icosahedron")
+    return {name: turned_scene(shapes.build(name, size_A), GENERAL, None, rng) for name in names}
 
 
 def convergence_table(
@@ -83,49 +76,23 @@ def convergence_table(
     microscope: Microscope,
     reference: Fidelity = REFERENCE,
 ) -> pd.DataFrame:
-    """Errors of waves and images on coarser grids against a fine one.
+    """Errors of waves and images on coarser grids, (sampling [Å/pixel], slice [Å]) each, against a fine one.
 
-    Parameters
-    ----------
-    scenes
-        What to simulate, by name.
-    grids
-        Pairs of sampling [Å/pixel] and slice thickness [Å].
-    microscope
-        The instrument; its aperture bounds the wave that is compared.
-    reference
-        The fine grid.
-
-    Returns
-    -------
-    DataFrame
-        Columns scene, sampling_A, slice_A, pixels, wave, images_low, images_high and seconds. ``wave`` is the
-        error inside the aperture relative to the scattered wave; the two for images are the least and
-        the largest error of noiseless camera images at defoci of -100, 0 and +100 Å, relative to their contrast.
+    ``wave`` is the error inside the aperture relative to the scattered wave; ``images_low`` and ``images_high`` are the
+    least and the largest error of noiseless camera images at defoci of -100, 0 and +100 Å, relative to their contrast.
     """
     rows = []
     for name, scene in scenes.items():
         exact = exit_wave(scene, microscope, reference)
         exact_images = _images(exact, microscope)
-        for sampling, thickness in grids:
-            grid = Fidelity(sampling, thickness)
+        for grid in (Fidelity(*pair) for pair in grids):
             start = time.perf_counter()
             wave = exit_wave(scene, microscope, grid)
             seconds = time.perf_counter() - start
-            low, high = _image_errors(wave, exact_images, microscope)
-            rows.append(
-                {
-                    "scene": name,
-                    "sampling_A": sampling,
-                    "slice_A": thickness,
-                    "pixels": grid.pixels,
-                    "wave": relative_error(wave, exact),
-                    "images_low": low,
-                    "images_high": high,
-                    "seconds": seconds,
-                }
-            )
-    return pd.DataFrame(rows)
+            errors = relative_error(wave, exact), *_image_errors(wave, exact_images, microscope)
+            rows.append([name, *grid, grid.pixels, *errors, seconds])
+    columns = ["scene", "sampling_A", "slice_A", "pixels", "wave", "images_low", "images_high", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _images(wave: np.ndarray, microscope: Microscope) -> np.ndarray:
@@ -138,14 +105,20 @@ def _image_errors(wave: np.ndarray, exact: np.ndarray, microscope: Microscope) -
     return min(errors), max(errors)
 
 
+def _at_mid_plane(wave: torch.Tensor, distance_A: float, microscope: Microscope) -> np.ndarray:
+    """A wave (m, m) of the field, propagated by a distance [Å], in the form of :func:`exit_wave`."""
+    n = wave_pixels(microscope)
+    on = propagator(Grid((n, n), (FIELD_A, FIELD_A)), microscope.energy_eV, distance_A, microscope.aperture_per_A)
+    return torch.fft.ifft2(fit_spectrum(torch.fft.fft2(wave, norm="forward"), (n, n)) * on, norm="forward").numpy()
+
+
 def damped_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
     """The exit wave of a particle in vacuum if its potential is damped at the grid's high frequencies.
 
     The potential is abTEM's: 0.72 of the whole just below two thirds of the Nyquist frequency, 0.56 near it. All else
     is as in :func:`~nanoshape_lib.simulation.exit_waves.exit_wave`, on the whole field.
     """
-    n, energy = wave_pixels(microscope), microscope.energy_eV
-    field, small = (Grid((pixels, pixels), (FIELD_A, FIELD_A)) for pixels in (grid.pixels, n))
+    energy, field = microscope.energy_eV, Grid((grid.pixels, grid.pixels), (FIELD_A, FIELD_A))
     atoms, thickness = scene.particle.copy(), grid.slice_A
     count, _ = slices(atoms.positions[:, 2].max() + 1.0, thickness)
     atoms.set_cell([FIELD_A, FIELD_A, count * thickness])
@@ -154,44 +127,22 @@ def damped_potential_wave(scene: Scene, microscope: Microscope, grid: Fidelity) 
         layers = torch.as_tensor(potential.build(lazy=False).array)
     through = (torch.exp(1j * interaction_parameter(energy) * layer) for layer in layers)
     wave = propagate(torch.ones(field.pixels, dtype=torch.complex64), through, field, energy, thickness)
-    back = propagator(small, energy, scene.mid_plane_A - (count + 0.5) * thickness, microscope.aperture_per_A)
-    return torch.fft.ifft2(
-        fit_spectrum(torch.fft.fft2(wave, norm="forward"), small.pixels) * back, norm="forward"
-    ).numpy()
+    return _at_mid_plane(wave, scene.mid_plane_A - (count + 0.5) * thickness, microscope)
 
 
 def potential_table(
     scene: Scene, grids: Iterable[tuple[float, float]], microscope: Microscope, reference: Fidelity = REFERENCE
 ) -> pd.DataFrame:
-    """What damping the potential at high frequencies does to the images on coarse grids.
+    """What damping the potential at high frequencies does to the images of a particle in vacuum on coarse grids.
 
-    Parameters
-    ----------
-    scene
-        A particle in vacuum.
-    grids
-        Pairs of sampling [Å/pixel] and slice thickness [Å].
-    microscope
-        The instrument.
-    reference
-        The fine grid, with the whole potential.
-
-    Returns
-    -------
-    DataFrame
-        Columns sampling_A, slice_A, potential (``whole`` or ``damped``), images_low and images_high, as in
-        :func:`convergence_table`.
+    ``potential`` is ``whole`` or ``damped``; grids and errors are as in :func:`convergence_table`, and the fine grid
+    has the whole potential.
     """
     exact = _images(exit_wave(scene, microscope, reference), microscope)
     rows = []
     for grid in (Fidelity(*pair) for pair in grids):
-        waves = {
-            "whole": exit_wave(scene, microscope, grid),
-            "damped": damped_potential_wave(scene, microscope, grid),
-        }
-        for potential, wave in waves.items():
-            low, high = _image_errors(wave, exact, microscope)
-            rows.append([*grid, potential, low, high])
+        for potential, simulate in {"whole": exit_wave, "damped": damped_potential_wave}.items():
+            rows.append([*grid, potential, *_image_errors(simulate(scene, microscope, grid), exact, microscope)])
     return pd.DataFrame(rows, columns=["sampling_A", "slice_A", "potential", "images_low", "images_high"])
 
 
@@ -203,35 +154,26 @@ def explicit_intensity(
     Focus is averaged over ±3 widths with equal steps, angles over a square grid of ±2.5 widths, both
     with their Gaussian weights. Returns the intensity (m, m) on a grid of twice the wave's pixels.
     """
-    n = wave.shape[0]
-    fine = next_fast_size(2 * n)
+    n, fine, spectrum = len(wave), next_fast_size(2 * len(wave)), np.fft.fft2(wave)
     q = np.fft.fftfreq(n, FIELD_A / n)
-    index = np.fft.fftfreq(n, 1 / n).astype(int) % fine
-    spectrum = np.fft.fft2(wave)
+    tilt = microscope.convergence_mrad * 1e-3 / microscope.wavelength_A
     t = np.linspace(-3, 3, focus_nodes) if focus_nodes > 1 else np.zeros(1)
     a = np.linspace(-2.5, 2.5, angle_nodes) if angle_nodes > 1 else np.zeros(1)
     total, norm = np.zeros((fine, fine)), 0.0
-    for ax in a:
-        for ay in a:
-            tilt = microscope.convergence_mrad * 1e-3 / microscope.wavelength_A
-            for x in t:
-                focus_A = defocus_A - x * microscope.focal_spread_A
-                chi = aberration_function(q[:, None] + ax * tilt, q + ay * tilt, microscope, focus_A)
-                padded = np.zeros((fine, fine), complex)
-                padded[index[:, None], index] = spectrum * np.exp(-1j * chi)
-                weight = np.exp(-(x**2) - ax**2 - ay**2)
-                total += weight * np.abs(np.fft.ifft2(padded)) ** 2
-                norm += weight
+    for ax, ay, x in product(a, a, t):
+        focus_A = defocus_A - x * microscope.focal_spread_A
+        chi = aberration_function(q[:, None] + ax * tilt, q + ay * tilt, microscope, focus_A)
+        padded = fit_spectrum(torch.as_tensor(spectrum * np.exp(-1j * chi)), (fine, fine)).numpy()
+        weight = np.exp(-(x**2) - ax**2 - ay**2)
+        total += weight * np.abs(np.fft.ifft2(padded)) ** 2
+        norm += weight
     return total / norm * (fine / n) ** 4
 
 
 def quasi_coherent_intensity(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> np.ndarray:
     """One coherent image (m, m) by abTEM, with its envelopes on the wave; m is twice the wave's pixels."""
-    n = wave.shape[0]
-    fine = next_fast_size(2 * n)
-    spectrum = np.zeros((fine, fine), complex)
-    index = np.fft.fftfreq(n, 1 / n).astype(int) % fine
-    spectrum[index[:, None], index] = np.fft.fft2(wave) * (fine / n) ** 2
+    n, fine = len(wave), next_fast_size(2 * len(wave))
+    spectrum = fit_spectrum(torch.as_tensor(np.fft.fft2(wave) * (fine / n) ** 2), (fine, fine)).numpy()
     waves = abtem.Waves(np.fft.ifft2(spectrum).astype(np.complex64), energy=microscope.energy_eV, extent=FIELD_A)
     ctf = abtem.CTF(
         energy=microscope.energy_eV,
@@ -243,23 +185,28 @@ def quasi_coherent_intensity(wave: np.ndarray, defocus_A: float, microscope: Mic
     return np.abs(np.asarray(waves.apply_ctf(ctf).array)) ** 2  # type: ignore[union-attr]
 
 
-def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> dict[str, np.ndarray]:
-    """Noiseless camera images of one wave by three treatments of partial coherence.
+def _intensity(wave: np.ndarray | torch.Tensor, defocus_A: float, microscope: Microscope, pixels: int) -> torch.Tensor:
+    """The :func:`intensity_spectrum` (1, pixels, pixels // 2) of one wave at one defocus [Å]."""
+    spectra = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
+    return intensity_spectrum(spectra, torch.tensor([defocus_A]), microscope, pixels)
 
-    Returns
-    -------
-    dict
-        ``explicit``: the average over focus and angle, summed term by term. ``low rank``: this library's.
-        ``quasi-coherent``: one coherent image under abTEM's envelopes. Units of the incident intensity.
+
+def _in_real_space(spectrum: torch.Tensor, pixels: int) -> np.ndarray:
+    """The intensity (pixels, pixels) of a spectrum as of :func:`_intensity`."""
+    return torch.fft.irfft2(spectrum, s=(pixels, pixels), norm="forward")[0].numpy()
+
+
+def coherence_images(wave: np.ndarray, defocus_A: float, microscope: Microscope) -> dict[str, np.ndarray]:
+    """Noiseless camera images [incident intensity] of one wave by three treatments of partial coherence.
+
+    ``explicit`` is the average over focus and angle, summed term by term, ``low rank`` this library's, and
+    ``quasi-coherent`` one coherent image under abTEM's envelopes.
     """
     explicit = explicit_intensity(wave, defocus_A, microscope, FOCUS_NODES, ANGLE_NODES)
     quasi = quasi_coherent_intensity(wave, defocus_A, microscope)
-    seen = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
-    spectra = {
-        "explicit": torch.fft.rfft2(torch.as_tensor(explicit, dtype=torch.float32), norm="forward")[None],
-        "low rank": intensity_spectrum(seen, torch.tensor([defocus_A]), microscope, len(explicit)),
-        "quasi-coherent": torch.fft.rfft2(torch.as_tensor(quasi, dtype=torch.float32), norm="forward")[None],
-    }
+    theirs, usual = (torch.fft.rfft2(torch.as_tensor(x).float(), norm="forward")[None] for x in (explicit, quasi))
+    ours = _intensity(wave, defocus_A, microscope, len(explicit))
+    spectra = {"explicit": theirs, "low rank": ours, "quasi-coherent": usual}
     return {name: record(spectrum, NOISELESS)[0].numpy() for name, spectrum in spectra.items()}
 
 
@@ -267,23 +214,14 @@ def coherence_table(
     images: Sequence[dict[str, np.ndarray]], defoci_A: Sequence[float], microscope: Microscope
 ) -> pd.DataFrame:
     """Error against the explicit average, mean intensity and cost, for each treatment and defocus [Å]."""
-    cost = {
-        "explicit": FOCUS_NODES * ANGLE_NODES**2,
-        "low rank": len(focal_spread_modes(microscope)),
-        "quasi-coherent": 1,
-    }
+    modes = len(focal_spread_modes(microscope))
+    cost = {"explicit": FOCUS_NODES * ANGLE_NODES**2, "low rank": modes, "quasi-coherent": 1}
     rows = [
-        {
-            "defocus_A": defocus,
-            "treatment": name,
-            "error": relative_error(image, by_name["explicit"]),
-            "mean intensity": float(image.mean()),
-            "coherent images": cost[name],
-        }
-        for defocus, by_name in zip(defoci_A, images, strict=True)
+        [defocus_A, name, relative_error(image, by_name["explicit"]), float(image.mean()), cost[name]]
+        for defocus_A, by_name in zip(defoci_A, images, strict=True)
         for name, image in by_name.items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["defocus_A", "treatment", "error", "mean intensity", "coherent images"])
 
 
 class Check(NamedTuple):
@@ -316,15 +254,10 @@ def beam_checks() -> list[Check]:
 
 
 def scattered_amplitude(symbol: str, q_per_A: np.ndarray, energy_eV: float) -> np.ndarray:
-    """What one atom adds to the spectrum of the wave right behind it, without any grid.
+    """Complex amplitudes [Å²] that one atom adds to the spectrum of the wave right behind it, without any grid.
 
-    The Hankel transform of the phase grating ``exp(iσ v(r)) - 1`` of Kirkland's projected potential v(r)
-    (Kirkland 2010, appendix C), by the trapezoidal rule over the logarithm of r.
-
-    Returns
-    -------
-    ndarray
-        Complex amplitudes [Å²], one for each frequency.
+    The Hankel transform of the phase grating ``exp(iσ v(r)) - 1`` of Kirkland's projected potential v(r) (Kirkland
+    2010, appendix C), by the trapezoidal rule over the logarithm of r.
     """
     r = np.geomspace(1e-6, 12.0, 6000)
     potential: np.ndarray = KirklandParametrization().projected_potential(symbol)(r)  # type: ignore[operator]
@@ -350,9 +283,8 @@ def atom_checks(microscope: Microscope, sampling_A: float) -> list[Check]:
     for defocus_A in (30.0, -30.0):
         chi = np.asarray(aberration_function(q, 0 * q, microscope, defocus_A))
         expected = float(np.abs(1 + 2 * np.pi * np.trapezoid(exact * np.exp(-1j * chi) * q, q))) ** 2
-        seen = torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None]
-        spectrum = intensity_spectrum(seen, torch.tensor([defocus_A]), coherent, pixels)
-        found = torch.fft.irfft2(spectrum, s=(pixels, pixels), norm="forward")[0, pixels // 2, pixels // 2].item()
+        image = _in_real_space(_intensity(wave, defocus_A, coherent, pixels), pixels)
+        found = float(image[pixels // 2, pixels // 2])
         checks.append(Check(f"brightness at the atom, defocus {defocus_A:+g} Å", found, expected, 0.03, means))
     return checks
 
@@ -374,18 +306,15 @@ def thermal_checks(microscope: Microscope, configurations: int = 100, seed: int 
 
 def _whole_cell(scene: Scene, microscope: Microscope, grid: Fidelity) -> np.ndarray:
     """Film and particle in one multislice of the whole field, in the form of :func:`exit_wave`."""
-    n, energy, thickness = wave_pixels(microscope), microscope.energy_eV, grid.slice_A
-    atoms, entry_A = scene.atoms(), -scene.film_thickness_A
+    thickness, atoms, entry_A = grid.slice_A, scene.atoms(), -scene.film_thickness_A
     if scene.downstream:
         entry_A = -slices(1.0 - scene.particle.positions[:, 2].min(), thickness)[0] * thickness
     atoms.positions[:, 2] -= entry_A
     height = slices(atoms.positions[:, 2].max() + (0.0 if scene.downstream else 1.0), thickness)[0] * thickness
     atoms.positions[:, 2] = np.clip(atoms.positions[:, 2], 1e-3, height - 1e-3)
     atoms.set_cell([FIELD_A, FIELD_A, height])
-    wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), energy, thickness)
-    back_A = scene.mid_plane_A - (entry_A + height + thickness / 2)
-    back = propagator(Grid((n, n), (FIELD_A, FIELD_A)), energy, back_A, microscope.aperture_per_A)
-    return torch.fft.ifft2(fit_spectrum(torch.fft.fft2(wave, norm="forward"), (n, n)) * back, norm="forward").numpy()
+    wave = multislice(atoms, torch.ones(grid.pixels, grid.pixels), microscope.energy_eV, thickness)
+    return _at_mid_plane(wave, scene.mid_plane_A - (entry_A + height + thickness / 2), microscope)
 
 
 def _particle(angle_deg: float = 0.0) -> Atoms:
@@ -458,34 +387,25 @@ def lens_checks(
 ) -> list[Check]:
     """The optics: partial coherence, the coherent image, aliasing, and weak objects.
 
-    ``treatments`` are the :func:`~coherence_images` of the wave at this defocus
-    [Å].
+    ``treatments`` are the :func:`~coherence_images` of the wave at this defocus [Å].
     """
-    pixels, defocus, seen = (
-        intensity_pixels(microscope, NOISELESS),
-        torch.tensor([defocus_A]),
-        torch.fft.fft2(torch.as_tensor(wave), norm="forward")[None],
-    )
+    pixels = intensity_pixels(microscope, NOISELESS)
     coherent = microscope.model_copy(update={"focal_spread_A": 0.0, "convergence_mrad": 0.0})
     error = relative_error(treatments["low rank"], treatments["explicit"])
     terms = f"sum over {FOCUS_NODES * ANGLE_NODES**2} foci and angles"
     checks = [Check("error: partial coherence by a few modes", error, 0.0, 0.01, terms)]
     by_abtem = quasi_coherent_intensity(wave, defocus_A, coherent)
-    side = len(by_abtem)
-    ours = torch.fft.irfft2(intensity_spectrum(seen, defocus, coherent, side), s=(side, side), norm="forward")[
-        0
-    ].numpy()
+    ours = _in_real_space(_intensity(wave, defocus_A, coherent, len(by_abtem)), len(by_abtem))
     checks.append(Check("error: coherent image", relative_error(ours, by_abtem), 0.0, 1e-4, "abTEM's lens"))
     sides = (pixels, 2 * pixels)
-    formed = [record(intensity_spectrum(seen, defocus, microscope, side), NOISELESS)[0].numpy() for side in sides]
-    checks.append(
-        Check("error: aliasing in the camera's image", relative_error(*formed), 0.0, 1e-3, "a grid twice as fine")
-    )
+    formed = [record(_intensity(wave, defocus_A, microscope, side), NOISELESS)[0].numpy() for side in sides]
+    error = relative_error(*formed)
+    checks.append(Check("error: aliasing in the camera's image", error, 0.0, 1e-3, "a grid twice as fine"))
     n, cycles, phase = len(wave), round(FIELD_A / 2.354), 1e-3
     grating = np.exp(1j * phase * np.cos(2 * np.pi * cycles * np.arange(n) / n)).astype(np.complex64)
-    weak = torch.fft.fft2(torch.as_tensor(grating)[None, :, None].expand(1, n, n)) / n**2
+    weak = torch.as_tensor(grating)[:, None].expand(n, n)
     for value_A in (defocus_A, -defocus_A):
-        spectrum = intensity_spectrum(weak, torch.tensor([value_A]), microscope, pixels)[0]
+        spectrum = _intensity(weak, value_A, microscope, pixels)[0]
         transfer, _ = contrast_transfer(np.array([cycles / FIELD_A]), value_A, microscope)
         found = spectrum[cycles, 0].real.item() / phase
         what = f"transfer of {{111}} fringes, defocus {value_A:+g} Å"
@@ -497,12 +417,9 @@ def camera_checks(microscope: Microscope, seed: int = 0) -> list[Check]:
     """Counting statistics before, and the spectrum of the noise behind the scintillator."""
     even, defoci = np.ones((wave_pixels(microscope),) * 2, np.complex64), np.zeros(FRAMES)
     counts = 100 * focal_series(even, defoci, microscope, Camera(dose_e_A2=100.0, mtf_c1=1.0), seed)
-    checks = [
-        Check("mean count, 100 electrons a pixel", float(counts.mean()), 100.0, 0.5, "dose × area"),
-        Check(
-            "variance of the counts over their mean", float(counts.var() / counts.mean()), 1.0, 0.02, "Poisson's law"
-        ),
-    ]
+    mean, ratio = float(counts.mean()), float(counts.var() / counts.mean())
+    checks = [Check("mean count, 100 electrons a pixel", mean, 100.0, 0.5, "dose × area")]
+    checks.append(Check("variance of the counts over their mean", ratio, 1.0, 0.02, "Poisson's law"))
     camera = Camera(dose_e_A2=400.0)
     noise = focal_series(even, defoci, microscope, camera, seed) - 1
     power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) * 400 / noise[0].size

@@ -12,12 +12,13 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from nanoshape_lib.errors import NanoshapeError
+from nanoshape_lib.networks.evaluation import particle_means
 from nanoshape_lib.networks.features import look
 from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation.imaging import standardise
 from nanoshape_lib.trust.conformal import Trust, load_trust, nonconformity
-from nanoshape_lib.trust.ood import SCORES, particle_means
+from nanoshape_lib.trust.ood import SCORES
 from nanoshape_lib.trust.spectral_check import QUANTITIES
 
 COVERAGES = (0.5, 0.99)
@@ -152,10 +153,8 @@ class Classifier:
             said.append(judge(trust, views.logits, trust.heads.measure(views, images), place, self.coverage))
         mean = Judgement(*(np.mean(each, axis=0) for each in zip(*said, strict=True)))
         titles, sets, reasons = np.array([shape.title for shape in Shape]), [], []
-        for p, members, parts, shown in zip(
-            mean.probabilities, mean.members > 0.5, mean.parts, mean.shown, strict=True
-        ):
-            order = np.argsort(-p)
+        for p, share, _, parts, shown, _ in zip(*mean, strict=True):
+            order, members = np.argsort(-p), share > 0.5
             sets.append(" | ".join(titles[order[members[order]]]))
             reason = REASONS[SCORES[parts.argmax()]].format(*shown, *USUAL)
             reasons.append("" if members.any() else f"Refused: {reason}.")

@@ -12,10 +12,10 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from nanoshape_lib.errors import NanoshapeError
-from nanoshape_lib.networks.evaluation import fit_temperature
+from nanoshape_lib.networks.evaluation import fit_temperature, particle_means
 from nanoshape_lib.particles.shapes import Shape
 from nanoshape_lib.paths import file_sha256, replacing
-from nanoshape_lib.trust.ood import SCORES, Combination, Heads, Tail, particle_means
+from nanoshape_lib.trust.ood import SCORES, Combination, Heads, Tail
 from nanoshape_lib.trust.outlier_exposure import OutlierHead
 from nanoshape_lib.trust.spectral_check import SpectralCheck
 
@@ -122,11 +122,8 @@ def save_trust(trust: Trust, weights: Path) -> Path:
         arrays = {name: tail.known for name, tail in each.ood.scores.items()}
         arrays |= {"combined": each.ood.combined.known, "levels": each.levels, "labels": each.labels}
         tensors |= {f"{count}.{name}": torch.as_tensor(values) for name, values in arrays.items()}
-    about = {
-        "weights_sha256": file_sha256(weights),
-        "temperature": trust.temperature,
-        "groups": {count: calibration.groups for count, calibration in trust.calibrations.items()},
-    }
+    groups = {count: calibration.groups for count, calibration in trust.calibrations.items()}
+    about = {"weights_sha256": file_sha256(weights), "temperature": trust.temperature, "groups": groups}
     path = trust_file(weights)
     with replacing(path) as partial:
         save_file(tensors, partial, {"about": json.dumps(about)})
@@ -136,10 +133,7 @@ def save_trust(trust: Trust, weights: Path) -> Path:
 def load_trust(weights: Path) -> Trust:
     """The calibration beside a weights file.
 
-    Raises
-    ------
-    NanoshapeError
-        If there is none, it cannot be read, or it is of other weights.
+    Raises NanoshapeError if there is none, it cannot be read, or it is of other weights.
     """
     path = trust_file(weights)
     if not path.is_file():
@@ -151,10 +145,8 @@ def load_trust(weights: Path) -> Trust:
         shape, matter = (OutlierHead(len(tensors[f"{head}.centre"])) for head in ("shape", "matter"))
         heads = Heads(shape, matter, SpectralCheck())
         for head, network in vars(heads).items():
-            _unpack(
-                network.eval(),
-                {name.partition(".")[2]: each for name, each in tensors.items() if name.startswith(f"{head}.")},
-            )
+            own = {name.partition(".")[2]: each for name, each in tensors.items() if name.startswith(f"{head}.")}
+            _unpack(network.eval(), own)
         calibrations = {}
         for count, groups in about["groups"].items():
             tails = {name: Tail(tensors[f"{count}.{name}"].numpy()) for name in (*SCORES, "combined")}

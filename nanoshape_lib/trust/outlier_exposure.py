@@ -43,15 +43,8 @@ class OutlierHead(nn.Module):
         first, second = HIDDEN
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, first),
-            nn.ReLU(),
-            nn.Dropout(0.3),
-            nn.Linear(first, second),
-            nn.ReLU(),
-            nn.Dropout(0.3),
-            nn.Linear(second, 1),
-        )
+        hidden = nn.Linear(inputs, first), nn.ReLU(), nn.Dropout(0.3), nn.Linear(first, second), nn.ReLU()
+        self.layers = nn.Sequential(*hidden, nn.Dropout(0.3), nn.Linear(second, 1))
 
     def forward(self, values: Tensor) -> Tensor:
         """Logarithms of the odds (N,) from values (N, inputs)."""
@@ -75,7 +68,7 @@ def matter_inputs(views: Views, shown: SpectralEstimate) -> Tensor:
     return torch.cat([shape_inputs(views), torch.as_tensor(spectral, dtype=torch.float32)], dim=1)
 
 
-def fit_head(values: Tensor, other: np.ndarray, epochs: int = EPOCHS, seed: int = 0) -> OutlierHead:
+def fit_head(values: Tensor, other: np.ndarray, seed: int = 0) -> OutlierHead:
     """Logistic regression on values (N, inputs) of whether each image shows an outlier (N,)."""
     truth = torch.as_tensor(other, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
@@ -84,7 +77,7 @@ def fit_head(values: Tensor, other: np.ndarray, epochs: int = EPOCHS, seed: int 
         model = OutlierHead(values.shape[1])
         model.centre, model.spread = values.mean(dim=0), values.std(dim=0) + 1e-3
         optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.05)
-        for _ in range(epochs):
+        for _ in range(EPOCHS):
             for rows in torch.randperm(len(values), generator=generator).split(STEP_IMAGES):
                 loss = nn.functional.binary_cross_entropy_with_logits(model(values[rows]), truth[rows])
                 optimizer.zero_grad()
@@ -96,10 +89,9 @@ def fit_head(values: Tensor, other: np.ndarray, epochs: int = EPOCHS, seed: int 
 class Kind(NamedTuple):
     """Particles, or ways of imaging the five shapes, that no network and no head learned from.
 
-    ``stream`` is that of the random numbers of the particles, which kinds may share; ``build`` makes a particle of a
-    size, to be ``turned`` at random or not; ``settings`` are changed in every image to the values that the images of a
-    series take in turn. The field is divided into ``camera_pixels``, the middle 128 of which are taken as if each were
-    1 Å; it is continued periodically where they are fewer.
+    ``stream`` is that of the particles' random numbers; ``build`` makes a particle of a size, ``turned`` at random or
+    not; ``settings`` are the values that the images of a series take in turn. Of a field of so many ``camera_pixels``
+    the middle 128 are taken as if each were 1 Å; it is continued periodically where they are fewer.
     """
 
     stream: int = 2059804162

@@ -27,11 +27,8 @@ FURTHEST, LOG_DEVIATIONS = 1.5, (-6.0, 1.0)
 """Limits of what is said of images unlike any that were learned from: noise, or nothing."""
 
 QUANTITIES = ("pixel size", "lattice", "element")
-"""What is estimated: the size of a pixel over 1 Å, the lattice constant over gold's if the pixel were 1 Å, and the
-atomic number over gold's.
-
-The first is seen in the carbon, the second in the fringes, the third in the contrast of the particle with the film.
-"""
+"""What is estimated: the size of a pixel over 1 Å, seen in the carbon; the lattice constant over gold's if the pixel
+were 1 Å, in the fringes; the atomic number over gold's, in the contrast of the particle with the film."""
 
 
 @lru_cache(maxsize=2)
@@ -118,11 +115,8 @@ class SpectralCheck(nn.Module):
             power = torch.fft.fftshift(spectrum.abs().square(), dim=-2)
             plane = (power.clamp(min=1e-3).log() - PLANE_CENTRE) / PLANE_SPREAD
         rings = self.rings((logs - self.centre) / self.spread)
-        image, plane = (
-            branch(maps.contiguous(memory_format=torch.channels_last))
-            for branch, maps in ((self.image, images[:, None]), (self.plane, plane))
-        )
-        return torch.cat([rings, image, plane], dim=1)
+        image = self.image(images[:, None].contiguous(memory_format=torch.channels_last))
+        return torch.cat([rings, image, self.plane(plane.contiguous(memory_format=torch.channels_last))], dim=1)
 
     def forward(self, images: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of the deviations, both (N, 3), from images (N, n, n) and their spectra."""
@@ -143,11 +137,8 @@ class SpectralCheck(nn.Module):
 def fit_check(images: Tensor, truth: np.ndarray, epochs: int, seed: int = 0, device: str = "cpu") -> SpectralCheck:
     """Learn from images (N, n, n) and the logarithms (N, 3) of :data:`QUANTITIES` by the likelihood of Gaussians."""
     logs, targets = torch.as_tensor(spectra(images)).to(device), torch.as_tensor(truth).to(device)
-    generator, steps, images = (
-        torch.Generator().manual_seed(seed),
-        max(1, len(images) // STEP_IMAGES),
-        images.to(device),
-    )
+    generator, steps = torch.Generator().manual_seed(seed), max(1, len(images) // STEP_IMAGES)
+    images = images.to(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SpectralCheck()

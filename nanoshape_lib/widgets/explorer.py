@@ -26,10 +26,10 @@ from nanoshape_lib.networks.models import IMAGE_PIXELS, load_weights
 from nanoshape_lib.networks.training import predict
 from nanoshape_lib.particles import orientation, shapes
 from nanoshape_lib.particles.shapes import Shape
-from nanoshape_lib.particles.specimen import FIELD_A, shake
+from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.paths import data_file
 from nanoshape_lib.simulation.exit_waves import exit_wave
-from nanoshape_lib.simulation.film import Placement, deposit
+from nanoshape_lib.simulation.film import Placement, turned_scene
 from nanoshape_lib.simulation.imaging import focal_series, standardise
 from nanoshape_lib.simulation.optics import Microscope
 from nanoshape_lib.widgets.knobs import DEFAULTS, FILM_LABEL, KNOBS, WAVE_SETTINGS, checked, instrument, seen
@@ -123,9 +123,8 @@ def particle_wave(
 ) -> Simulated:
     """Exit wave, of fidelity fast, of a particle in the middle of the field; refused if it does not fit there."""
     atoms, rotation = shapes.build(shape, size_A), orientation.euler(psi_deg, theta_deg, phi_deg)
-    turned = Atoms(atoms.numbers, atoms.positions @ rotation.T)
     try:
-        scene = deposit(shake(turned, np.random.default_rng(seed)), Placement(0) if film else None)
+        scene = turned_scene(atoms, rotation, Placement(0) if film else None, np.random.default_rng(seed))
     except NanoshapeError:
         words = f"size is {size_A:g} Å, but the {shape.title}, turned like this, must fit the field of {FIELD_A:g} Å"
         raise NanoshapeError(words) from None

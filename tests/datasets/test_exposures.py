@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from nanoshape_lib.datasets.images import as_designed, as_ranged, camera, expose, framed
+from nanoshape_lib.datasets.images import Series, as_designed, as_ranged, camera, expose, framed
 from nanoshape_lib.simulation.imaging import form_images, standardise
 from nanoshape_lib.simulation.optics import Ranges
 
@@ -18,12 +18,11 @@ def test_an_exposure_is_the_designs_image_in_the_middle_of_the_field_of_the_came
     design = tiny_store.design
     noiseless = design.camera.model_copy(update={"dose_e_A2": None})
     design = design.model_copy(update={"camera": noiseless})
-    wave, rng = tiny_store.waves("test", 0, 1)[0], np.random.default_rng(0)
-    settings = as_designed(design)(2, rng)
+    wave, settings = tiny_store.waves("test", 0, 1)[0], as_designed(design)(2, np.random.default_rng(0))
     assert len({setting.defocus_A for setting in settings} & set(design.defoci_A)) == 2
     defoci = torch.tensor([setting.defocus_A for setting in settings])
     for pixels in (128, 160):
-        images = expose(wave, settings, design, rng, pixels)
+        images, _ = expose(wave, Series(settings, torch.Generator(), pixels=pixels), design)
         seen = torch.as_tensor(wave).expand(2, -1, -1)
         expected = form_images(seen, defoci, design.microscope, camera(noiseless, pixels))
         edge = (pixels - 128) // 2

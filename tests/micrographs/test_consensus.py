@@ -33,7 +33,7 @@ def _shown(logs: np.ndarray, deviations: np.ndarray) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def platinum():
     """A micrograph with pixels of 1 Å, whose rings nobody can read, in gold and in platinum."""
-    design = draw_design(2002)
+    design = draw_design(2006)
     assert design.camera.pixel_size_A == 1
     return {metal: take(design.model_copy(update={"metal": metal})) for metal in ("Au", "Pt")}
 
@@ -114,8 +114,8 @@ def test_a_metal_is_told_as_an_independent_count_of_pairs_says():
 
 
 def test_the_shipped_micrographs_tell_every_metal_and_seldom_accuse_gold():
-    table, origin = load_results("metals")
-    assert origin["micrographs"] == table.groupby(["metal", "micrograph"]).ngroups == 160
+    table, _ = load_results("metals")
+    assert table.groupby(["metal", "micrograph"]).ngroups == 160
     told = told_by_count(table)
     assert (told.loc[told["particles"] == 0, "auroc"] >= 0.95).all()
     said = each_micrograph(table).groupby("metal")["said"].mean()

@@ -338,10 +338,10 @@ def test_a_reader_that_hangs_is_stopped(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def micrograph() -> np.ndarray:
-    """Counts of a truncated octahedron on carbon, 0.5 Å pixels, 400 e/Å²."""
+    """Counts of a truncated octahedron on carbon, 0.5 Å pixels, 800 e/Å²."""
     wave = exit_wave(deposit(shapes.build("truncated octahedron", 52), Placement(0)), Microscope(), "fast")
-    camera = Camera(pixels=256, pixel_size_A=0.5, dose_e_A2=400)
-    return 100 * focal_series(wave, np.array([80.0]), Microscope(), camera)[0]
+    camera = Camera(pixels=256, pixel_size_A=0.5, dose_e_A2=800)
+    return 200 * focal_series(wave, np.array([80.0]), Microscope(), camera)[0]
 
 
 def test_a_good_image_is_left_alone(micrograph):

@@ -26,5 +26,4 @@ def test_features_are_the_mean_of_the_network_under_each_symmetry():
     expected = np.concatenate([last.mean(axis=(0, 3, 4)), last.mean(axis=(3, 4)).std(axis=0)], axis=1)
     assert views.maps[:, :512] == pytest.approx(expected, abs=0.05)
     assert views.maps[:, 512:] == pytest.approx(last.std(axis=(3, 4)).mean(axis=0), abs=0.05)
-    one_way, round_about = look(network, images, symmetric=False).maps, look(network, symmetries(images)[:, 0]).maps
-    assert not one_way[:, 256:512].any() and np.ptp(round_about, axis=0).max() < 0.05
+    assert np.ptp(look(network, symmetries(images)[:, 0]).maps, axis=0).max() < 0.05

@@ -14,7 +14,6 @@ from nanoshape_lib.particles.shapes import (
     Shape,
     build,
     facets,
-    mean_neighbour_distance,
     neighbour_distances,
     volume_equivalent_diameter,
 )
@@ -85,7 +84,7 @@ def test_a_truncated_cube_has_lost_its_corners_to_triangles_and_nothing_else(siz
 
 def test_a_decahedron_has_five_fold_symmetry_and_the_atoms_of_ase(rng):
     atoms = decoys.decahedron(50, rng)
-    assert mean_neighbour_distance(atoms) == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A)
+    assert neighbour_distances(atoms).mean() == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A)
     angle = 2 * np.pi / 5
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     turned = atoms.positions @ turn.T
@@ -176,6 +175,6 @@ def test_intermediate_particles_have_the_facets_of_three_known_ones_but_none_is_
 def test_other_metals_have_their_own_lattice(symbol, lattice_A, rng):
     atoms = decoys.metal(symbol)(60, rng)
     assert set(atoms.symbols) == {symbol}
-    assert mean_neighbour_distance(atoms) == pytest.approx(lattice_A / np.sqrt(2), rel=1e-3)
+    assert neighbour_distances(atoms).mean() == pytest.approx(lattice_A / np.sqrt(2), rel=1e-3)
     size_A = (6 / np.pi * len(atoms) * lattice_A**3 / 4) ** (1 / 3)
     assert atoms.info["size_A"] == pytest.approx(size_A, rel=1e-3) and abs(size_A - 60) < 5

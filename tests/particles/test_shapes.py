@@ -17,7 +17,6 @@ from nanoshape_lib.particles.shapes import (
     available_sizes,
     build,
     facets,
-    mean_neighbour_distance,
     neighbour_distances,
     projected_area,
     volume_equivalent_diameter,
@@ -85,12 +84,12 @@ def test_every_symmetry_operation_maps_the_particle_onto_itself(shape):
 
 @each_shape
 def test_mean_neighbour_distance_is_that_of_bulk_gold(shape):
-    assert mean_neighbour_distance(build(shape, 50)) == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A, rel=1e-9)
+    assert neighbour_distances(build(shape, 50)).mean() == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A, rel=1e-9)
 
 
 def test_icosahedron_of_ase_is_2_8_percent_too_wide():
     raw = Icosahedron("Au", 11, latticeconstant=GOLD_LATTICE_CONSTANT_A)
-    assert mean_neighbour_distance(raw) / GOLD_NEIGHBOUR_DISTANCE_A == pytest.approx(1.028, abs=0.001)
+    assert neighbour_distances(raw).mean() / GOLD_NEIGHBOUR_DISTANCE_A == pytest.approx(1.028, abs=0.001)
     bonds_A = neighbour_distances(build("icosahedron", 50))
     assert bonds_A.max() / bonds_A.min() == pytest.approx(1.0515, abs=1e-3)
 

@@ -11,7 +11,7 @@ from fourier import fourier_crop, squared_frequencies
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.particles.orientation import euler
 from nanoshape_lib.particles.shapes import build
-from nanoshape_lib.particles.specimen import FIELD_A
+from nanoshape_lib.particles.specimen import FIELD_A, shake
 from nanoshape_lib.simulation import exit_waves
 from nanoshape_lib.simulation.exit_waves import Fidelity, exit_wave, film_wave
 from nanoshape_lib.simulation.film import Placement, Scene, deposit, load_block
@@ -233,7 +233,7 @@ def test_our_image_of_one_atom_agrees_with_the_solution_without_a_grid(defocus_A
 def test_thermal_motion_has_the_asked_for_width_and_leaves_the_particle_alone():
     particle = build("cube", 50)
     before = particle.positions.copy()
-    moved = exit_waves.shake(particle, np.random.default_rng(0)).positions - before
+    moved = shake(particle, np.random.default_rng(0)).positions - before
     assert moved.std() == pytest.approx(0.085, rel=0.03) and abs(moved.mean()) < 0.005
     assert np.array_equal(particle.positions, before)
 

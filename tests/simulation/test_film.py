@@ -154,7 +154,7 @@ def test_files_outside_the_manifest_and_a_missing_manifest_are_refused(copied_da
     with pytest.raises(NanoshapeError, match=r"data file is 'other\.npz', but must be one of those listed"):
         paths.data_file("other.npz")
     paths.MANIFEST.unlink()
-    with pytest.raises(NanoshapeError, match=r"MANIFEST.sha256 is missing: install the package from a clone"):
+    with pytest.raises(NanoshapeError, match=r"MANIFEST.sha256 is missing: install the package again"):
         load_block(5)
 
 

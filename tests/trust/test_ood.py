@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nanoshape_lib.trust.ood import SCORES, WEIGHTS, Combination, Tail, particle_means
+from nanoshape_lib.networks.evaluation import particle_means
+from nanoshape_lib.trust.ood import SCORES, WEIGHTS, Combination, Tail
 
 
 def test_surprise_is_minus_the_logarithm_of_how_rare_a_value_is():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape, build
-from nanoshape_lib.particles.structure_factor import share_in_phase
+from nanoshape_lib.particles.specimen import visible_structure_factor
 
 CELLS = 12
 
@@ -23,8 +23,8 @@ def tilted(positions, degrees):
 
 
 def test_planes_that_stand_edge_on_scatter_in_phase():
-    assert share_in_phase(block()) == pytest.approx(1, abs=0.04), "{200} planes stand along x and y"
-    assert share_in_phase(build(Shape.OCTAHEDRON, 60).positions) > 0.9
+    assert visible_structure_factor(block()) == pytest.approx(1, abs=0.04), "{200} planes stand along x and y"
+    assert visible_structure_factor(build(Shape.OCTAHEDRON, 60).positions) > 0.9
 
 
 @pytest.mark.parametrize("degrees", [0.5, 1.0, 1.5])
@@ -34,11 +34,11 @@ def test_tilted_planes_follow_the_interference_function(degrees):
     layers, g = 2 * CELLS, 2 / GOLD_LATTICE_CONSTANT_A
     phase = np.pi * g * np.sin(np.radians(degrees)) * GOLD_LATTICE_CONSTANT_A / 2
     expected = abs(np.sin(layers * phase) / (layers * np.sin(phase)))
-    assert share_in_phase(tilted(stretched, degrees)) == pytest.approx(expected, abs=0.06)
+    assert visible_structure_factor(tilted(stretched, degrees)) == pytest.approx(expected, abs=0.06)
 
 
 def test_few_directions_show_fringes():
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(40, 3, 3))
-    shares = [share_in_phase(build(Shape.CUBE, 55).positions @ np.linalg.qr(each)[0]) for each in directions]
+    shares = [visible_structure_factor(build(Shape.CUBE, 55).positions @ np.linalg.qr(each)[0]) for each in directions]
     assert 0.05 < np.mean(np.array(shares) > 0.25) < 0.5 and min(shares) < 0.08
