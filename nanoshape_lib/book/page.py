@@ -24,7 +24,7 @@ from nanoshape_lib.datasets.design import DatasetDesign
 from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.figures.results import image_gallery
-from nanoshape_lib.figures.structures import outward_normal
+from nanoshape_lib.figures.structures import facet_depths
 from nanoshape_lib.figures.style import SHAPE_COLORS, signed
 from nanoshape_lib.networks.models import ARCHITECTURES, load_weights
 from nanoshape_lib.particles import shapes
@@ -98,9 +98,8 @@ def write_waves(folder: Path, waves: list[StoredWave]) -> None:
 def surface(shape: Shape, size_A: float) -> np.ndarray:
     """Positions (N, 3) [Å] of the outermost atoms of a particle."""
     atoms = shapes.build(shape, size_A)
-    planes = [(outward_normal(face), face[0]) for face in shapes.facets(atoms)]
-    depth = np.stack([normal @ point - atoms.positions @ normal for normal, point in planes])
-    return atoms.positions[depth.min(axis=0) < SURFACE * GOLD_NEIGHBOUR_DISTANCE_A]
+    _, depth = facet_depths(atoms)
+    return atoms.positions[depth.min(axis=1) < SURFACE * GOLD_NEIGHBOUR_DISTANCE_A]
 
 
 def page_knobs() -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import NullFormatter
 
-from nanoshape_lib.figures.structures import blank, draw_atoms
-from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, SHAPE_MARKERS, signed, stamp, styled
+from nanoshape_lib.figures.structures import blank, draw_atoms, scale_bar
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, SHAPE_MARKERS, percent, signed, stamp, styled
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.particles.specimen import FIELD_A
 from nanoshape_lib.simulation.film import Scene
@@ -32,10 +32,19 @@ def show_image(
     ax.set_axis_off()
 
 
-def scale_bar(ax: Axes, pixels: int) -> None:
-    """A white bar 2 nm long in the lower left corner of an image of the whole field."""
-    start, height = 0.05 * pixels, 0.06 * pixels
-    ax.plot([start, start + 20 / FIELD_A * pixels], [height, height], color="white", lw=2.5)
+def show_scale(ax: Axes, pixels: int) -> None:
+    """A white bar 2 nm long on an image of the whole field."""
+    scale_bar(ax, 20 / FIELD_A * pixels, color="white")
+
+
+def middle_greys(values: np.ndarray) -> np.ndarray:
+    """Ends of a grey scale that leaves out the two darkest and the two brightest pixels in a thousand."""
+    return np.quantile(values, [0.002, 0.998])
+
+
+def defocus_words(defocus_A: float) -> str:
+    """A defocus with its sign, a proper minus and its unit."""
+    return f"{defocus_A:+.0f} Å".replace("-", "−")
 
 
 @styled
@@ -47,9 +56,8 @@ def carbon_blocks(curves: Sequence[tuple[np.ndarray, np.ndarray]], block: Atoms)
     left.axvspan(1.40, 1.55, color=PALE, zorder=0)
     left.axhline(1, color=QUIET, ls=":", lw=1)
     left.set(xlabel="distance r (Å)", ylabel="g(r)", xlim=(1, 6), ylim=(0, None))
-    positions = block.positions
-    inside = (positions[:, 2] < 4) & (positions[:, :2] < 40).all(axis=1)
-    right.scatter(*positions[inside, :2].T, s=14, color=CARBON_COLOUR, edgecolors="none")
+    inside = (block.positions < (40, 40, 4)).all(axis=1)
+    right.scatter(*block.positions[inside, :2].T, s=14, color=CARBON_COLOUR, edgecolors="none")
     right.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", xlim=(0, 40), ylim=(0, 40))
     return fig
 
@@ -66,12 +74,10 @@ def scene_from_the_side(scene: Scene) -> Figure:
         ax.scatter(atoms.positions[chosen, 0], atoms.positions[chosen, 2], s=size, color=colour, edgecolors="none")
     ax.axhline(scene.mid_plane_A, color=INK, lw=1, ls="--")
     ax.annotate("defocus 0", (3, scene.mid_plane_A), va="bottom")
-    ax.annotate(
-        "", (9, -scene.film_thickness_A - 2), (9, -scene.film_thickness_A - 16), arrowprops={"arrowstyle": "->"}
-    )
-    ax.annotate("beam", (12, -scene.film_thickness_A - 11), color=INK)
-    low = -scene.film_thickness_A - 17
-    ax.set(xlabel="x (Å)", ylabel="z (Å)", aspect="equal", xlim=(0, FIELD_A), ylim=(low, None))
+    below = -scene.film_thickness_A
+    ax.annotate("", (9, below - 2), (9, below - 16), arrowprops={"arrowstyle": "->"})
+    ax.annotate("beam", (12, below - 11), color=INK)
+    ax.set(xlabel="x (Å)", ylabel="z (Å)", aspect="equal", xlim=(0, FIELD_A), ylim=(below - 17, None))
     return fig
 
 
@@ -92,49 +98,49 @@ def draw_wave(axes: Sequence[Axes], wave: np.ndarray) -> None:
     """Amplitude and phase of an exit wave ``wave[x, y]`` in two panels."""
     looks = (("gray", "amplitude"), ("magma", "phase (rad)"))
     for ax, values, (colours, title) in zip(axes, wave_maps(wave), looks, strict=True):
-        low, high = np.quantile(values, [0.002, 0.998])
+        low, high = middle_greys(values)
         drawn = ax.imshow(values.T, origin="lower", cmap=colours, vmin=low, vmax=high, interpolation="antialiased")
         ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
         ax.set_title(title)
         ax.set_axis_off()
-        scale_bar(ax, len(wave))
+        show_scale(ax, len(wave))
 
 
 @styled
 def transfer_functions(microscope: Microscope, defoci_A: Sequence[float], rings: Mapping[str, float]) -> Figure:
     """Contrast transfer of a weak phase object at some defoci, with gold's lattice frequencies [1/Å] marked."""
-    fig, axes = plt.subplots(len(defoci_A), 1, figsize=(7.2, 1.55 * len(defoci_A)), sharex=True, sharey=True)
+    count = len(defoci_A)
+    fig, grid = plt.subplots(count, 1, figsize=(7.2, 1.55 * count), sharex=True, sharey=True, squeeze=False)
+    axes = grid[:, 0]
     q = np.linspace(0, microscope.aperture_per_A, 600)
-    for ax, defocus in zip(np.atleast_1d(axes), defoci_A, strict=True):
+    for ax, defocus in zip(axes, defoci_A, strict=True):
         transfer, envelope = contrast_transfer(q, defocus, microscope)
         ax.fill_between(q, -envelope, envelope, color=PALE, lw=0)
         ax.plot(q, transfer, color=GENERAL)
         ax.axhline(0, color=QUIET, lw=0.6)
         for frequency in rings.values():
             ax.axvline(frequency, color=QUIET, ls=":", lw=1)
-        ax.set_title(f"defocus {defocus:+.0f} Å".replace("-", "−"), loc="left", fontsize=9)
+        ax.set_title(f"defocus {defocus_words(defocus)}", loc="left", fontsize=9)
         ax.set(ylim=(-1.05, 1.05), xlim=(0, microscope.aperture_per_A), ylabel="sin χ")
     for name, frequency in rings.items():
-        np.atleast_1d(axes)[0].annotate(name, (frequency, 1.05), ha="center", va="bottom", fontsize=8, color=QUIET)
-    np.atleast_1d(axes)[-1].set_xlabel("spatial frequency (1/Å)")
+        axes[0].annotate(name, (frequency, 1.05), ha="center", va="bottom", fontsize=8, color=QUIET)
+    axes[-1].set_xlabel("spatial frequency (1/Å)")
     return fig
 
 
 @styled
 def focal_series(images: np.ndarray, defoci_A: Sequence[float], text: str) -> Figure:
     """The images (N, h, w) of one exit wave, all in one grey scale, in order of defocus [Å]."""
-    columns = 5
-    rows = -(-len(images) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(7.2, 1.58 * rows))
-    low, high = np.quantile(images, [0.002, 0.998])
+    rows = -(-len(images) // 5)
+    fig, axes = plt.subplots(rows, 5, figsize=(7.2, 1.58 * rows))
+    greys = middle_greys(images)
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, image, defocus in zip(axes.flat, images, defoci_A, strict=False):
-        show_image(ax, image, low, high)
-        ax.set_title(f"{defocus:+.0f} Å".replace("-", "−"), fontsize=9, pad=2)
-    scale_bar(axes.flat[0], images.shape[-1])
-    stamp(fig, text)
-    return fig
+        show_image(ax, image, *greys)
+        ax.set_title(defocus_words(defocus), fontsize=9, pad=2)
+    show_scale(axes.flat[0], images.shape[-1])
+    return stamp(fig, text)
 
 
 @styled
@@ -142,11 +148,11 @@ def coherence_comparison(images: Mapping[str, np.ndarray], defocus_A: float) -> 
     """Images of one wave by three treatments of partial coherence, the middle of the field, in one grey scale."""
     fig, axes = plt.subplots(1, len(images), figsize=(7.2, 2.7))
     middle = slice(34, 94)
-    low, high = np.quantile(images["explicit"][middle, middle], [0.002, 0.998])
+    greys = middle_greys(images["explicit"][middle, middle])
     for ax, (name, image) in zip(axes, images.items(), strict=True):
-        show_image(ax, image[middle, middle], low, high)
+        show_image(ax, image[middle, middle], *greys)
         ax.set_title(name)
-    fig.suptitle(f"defocus {defocus_A:+.0f} Å".replace("-", "−"), fontsize=9, color=QUIET)
+    fig.suptitle(f"defocus {defocus_words(defocus_A)}", fontsize=9, color=QUIET)
     return fig
 
 
@@ -158,33 +164,20 @@ def doses_and_camera(images: Mapping[str, np.ndarray], camera: Camera) -> Figure
         show_image(ax, image)
         ax.set_title(name, fontsize=9)
     q = torch.linspace(0, 0.5 / camera.pixel_size_A, 200)
-    pixel = torch.sinc(q * camera.pixel_size_A)
-    ax = axes[-1]
-    ax.plot(q, mtf(camera, q), color=GENERAL, ls="--", label="scintillator")
-    ax.plot(q, mtf(camera, q) * pixel, color=GENERAL, label="and pixel")
+    ax, scintillator = axes[-1], mtf(camera, q)
+    ax.plot(q, scintillator, color=GENERAL, ls="--", label="scintillator")
+    ax.plot(q, scintillator * torch.sinc(q * camera.pixel_size_A), color=GENERAL, label="and pixel")
     ax.set(xlabel="frequency (1/Å)", ylim=(0, 1.05), xlim=(0, float(q[-1])))
     ax.set_title("modulation transfer", fontsize=9)
-    ax.legend(fontsize=7.5, frameon=False)
+    ax.legend(fontsize=7.5)
     return fig
-
-
-def _error_axes(ax: Axes, samplings: Sequence[float], title: str) -> None:
-    """Logarithmic axes of an error against the sampling."""
-    ax.set(xscale="log", yscale="log", xlabel="sampling (Å/pixel)", title=title)
-    ticks = sorted(set(samplings))
-    ax.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
 
 
 @styled
 def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> Figure:
     """Errors of the `convergence_table` against the grid, with the one in use marked."""
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharex=True)
-    names = list(table["scene"].unique())
-    for name, colour in zip(names, (GENERAL, ZONE_AXIS, THIRD), strict=False):
+    for name, colour in zip(table["scene"].unique(), (GENERAL, ZONE_AXIS, THIRD), strict=False):
         rows = table[table["scene"] == name].sort_values(["sampling_A", "slice_A"])
         middle = np.sqrt(rows["images_low"] * rows["images_high"])
         bars = [middle - rows["images_low"], rows["images_high"] - middle]
@@ -197,16 +190,20 @@ def convergence(table: pd.DataFrame, in_use: tuple[float, float], text: str) -> 
     for thickness in sorted(table["slice_A"].unique()):
         marker = SLICE_MARKERS.get(float(thickness), "x")
         axes[1].plot([], [], color=QUIET, marker=marker, ls="", label=f"slices of {thickness:g} Å")
+    ticks = sorted(table["sampling_A"].unique())
     for ax, title in zip(axes, ("wave inside the aperture", "images at −100, 0, +100 Å"), strict=True):
         ax.axvline(in_use[0], color=QUIET, ls="--", lw=1)
-        _error_axes(ax, table["sampling_A"].tolist(), title)
-        ax.legend(fontsize=7.5, frameon=False)
+        ax.set(xscale="log", yscale="log", xlabel="sampling (Å/pixel)", title=title)
+        ax.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        percent(ax.yaxis)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+        ax.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+        ax.legend(fontsize=7.5)
     axes[0].set_ylabel("relative error")
-    axes[1].annotate(
-        "in use", (in_use[0], 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="right", color=QUIET
-    )
-    stamp(fig, text)
-    return fig
+    place = (in_use[0], 0.02)
+    axes[1].annotate("in use", place, xycoords=("data", "axes fraction"), rotation=90, ha="right", color=QUIET)
+    return stamp(fig, text)
 
 
 @styled
@@ -222,10 +219,9 @@ def damped_potential(table: pd.DataFrame, text: str) -> Figure:
         ax.bar(place + side, middle, 0.34, yerr=half, color=colour, ecolor=INK, capsize=3, label=label)
     ax.set_xticks(place, [f"{row.sampling_A:.2g} Å\nslices of {row.slice_A:g} Å" for row in grids.itertuples()])
     ax.set(ylabel="error of images", ylim=(0, 1.1 * table["images_high"].max()))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    percent(ax.yaxis)
     ax.legend(loc="upper right")
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
@@ -238,15 +234,13 @@ def contact_sheet(images: np.ndarray, table: pd.DataFrame, text: str) -> Figure:
     for ax in axes.flat:
         ax.set_axis_off()
     for image, label, size in zip(images, table["label"], table["size"], strict=True):
-        ax = axes[label, sizes.index(size)]
-        show_image(ax, image, *np.quantile(image, [0.002, 0.998]))
+        show_image(axes[label, sizes.index(size)], image, *middle_greys(image))
     for ax, size in zip(axes[0], sizes, strict=True):
         ax.set_title(f"{size:g} Å", fontsize=9)
     for shape, row in zip(Shape, axes, strict=True):
         name = shape.title.replace(" ", "\n")
         row[0].text(-0.08, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
@@ -256,20 +250,11 @@ def realised_sizes(table: pd.DataFrame, text: str) -> Figure:
     counts = table.groupby(["label", "size_A"]).size().reset_index(name="waves")
     for shape in Shape:
         rows = counts[counts["label"] == shape]
-        area = 400 * rows["waves"] / counts["waves"].max()
-        ax.scatter(
-            rows["size_A"],
-            rows["label"],
-            s=area,
-            color=SHAPE_COLORS[shape],
-            marker=SHAPE_MARKERS[shape],
-            alpha=0.8,
-            lw=0,
-        )
+        area, colour = 400 * rows["waves"] / counts["waves"].max(), SHAPE_COLORS[shape]
+        ax.scatter(rows["size_A"], rows["label"], area, colour, marker=SHAPE_MARKERS[shape], alpha=0.8, lw=0)
     ax.set_yticks(list(Shape), [shape.title for shape in Shape])
     ax.set(xlabel="volume-equivalent diameter (Å)", ylim=(4.6, -0.6))
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
@@ -301,17 +286,14 @@ def contrast_against_defocus(table: pd.DataFrame, text: str) -> Figure:
         ax.plot(mean.index, mean, color=colour, marker=SHAPE_MARKERS[shape], label=shape.title)
         ax.fill_between(mean.index, groups.quantile(0.25), groups.quantile(0.75), color=colour, alpha=0.12, lw=0)
     ax.set(xlabel="defocus (Å), positive: underfocus", ylabel="contrast (std / mean)", ylim=(0, None))
-    ax.legend(fontsize=8, frameon=False, ncols=3)
-    stamp(fig, text)
-    return fig
+    ax.legend(fontsize=8, ncols=3)
+    return stamp(fig, text)
 
 
 # Laboratory x to the right and the beam, +z, downwards.
 SIDE_VIEW = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-GOLD_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
-"""Spacing of the {111} planes of gold [Å]."""
+GOLD_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)  # spacing of the {111} planes
 TRANSFER, ENVELOPE, CAMERA = "#0072B2", "#D55E00", "#009E73"
-GREY_DEVIATIONS = 3.0
 
 
 def power_spectrum(image: np.ndarray) -> np.ndarray:
@@ -322,9 +304,9 @@ def power_spectrum(image: np.ndarray) -> np.ndarray:
 
 
 def _show_image(ax: Axes, image: np.ndarray, title: str) -> None:
-    middle, half = image.mean(), GREY_DEVIATIONS * image.std()
+    middle, half = image.mean(), 3 * image.std()
     show_image(ax, image, middle - half, middle + half, "antialiased")
-    scale_bar(ax, len(image))
+    show_scale(ax, len(image))
     ax.set_title(title)
 
 
@@ -371,17 +353,17 @@ def _show_transfer(ax: Axes, defocus_A: float, microscope: Microscope, camera: C
 def particle_and_wave(atoms: Atoms, rotation: np.ndarray, film_below_A: float | None, wave: np.ndarray) -> Figure:
     """A particle from the side, with the film that ends so far below its middle, and along the beam; its exit wave."""
     fig, (side, along, *maps) = plt.subplots(1, 4, figsize=(9.6, 2.6), width_ratios=[1, 1, 1.2, 1.2])
-    half_width_A = FIELD_A / 2
+    edge_A = FIELD_A / 2
     for ax, view, title in ((side, SIDE_VIEW, "from the side"), (along, np.eye(3), "along the beam")):
         draw_atoms(ax, atoms, view @ rotation)
-        blank(ax, half_width_A)
+        blank(ax, edge_A)
         ax.set_title(title)
     if film_below_A is not None:
-        side.add_patch(Rectangle((-half_width_A, film_below_A), FIELD_A, half_width_A, color=PALE, lw=0, zorder=0))
-        side.text(-half_width_A + 3, film_below_A + 3, "carbon", color=INK, fontsize=8)
-    ends = [(-0.88 * half_width_A, share * half_width_A) for share in (-0.95, -0.55)]
-    side.annotate("", *ends, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
-    side.text(-0.82 * half_width_A, -0.75 * half_width_A, "beam", va="center", color=INK, fontsize=8)
+        side.add_patch(Rectangle((-edge_A, film_below_A), FIELD_A, edge_A, color=PALE, lw=0, zorder=0))
+        side.text(-edge_A + 3, film_below_A + 3, "carbon", color=INK, fontsize=8)
+    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2}
+    side.annotate("", (-0.88 * edge_A, -0.95 * edge_A), (-0.88 * edge_A, -0.55 * edge_A), arrowprops=arrow)
+    side.text(-0.82 * edge_A, -0.75 * edge_A, "beam", va="center", color=INK, fontsize=8)
     draw_wave(maps, wave)
     return fig
 

@@ -7,14 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ase import Atoms
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
 from scipy.spatial import cKDTree
 
-from nanoshape_lib.figures.structures import GALLERY_VIEW, blank, shade
-from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, stamp, styled
+from nanoshape_lib.figures.structures import GALLERY_VIEW, blank, scale_bar, shade
+from nanoshape_lib.figures.style import INK, PALE, QUIET, SHAPE_COLORS, bars, percent, stamp, styled
 from nanoshape_lib.particles.decoys import lattice_ratio
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, GOLD_NEIGHBOUR_DISTANCE_A, Shape
 
@@ -30,6 +28,7 @@ PANELS: dict[str, tuple[str, str, float]] = {
     "mtf_c2": ("width of the MTF", "Nyquist", 2),
     "drift_A": ("drift", "Å", 1),
 }
+DOSES = (30, 100, 300, 1000, 3000)
 # The same, and the usual value in the table's unit.
 SPECIMEN_PANELS: dict[str, tuple[str, str, float, float]] = {
     "temperature_K": ("temperature", "K", 1, 300),
@@ -57,7 +56,7 @@ BY_TITLE = {shape.title: shape for shape in Shape}
 REFUSED = "#555555"
 METALS = {
     "Au": ("gold", "#B37400"),
-    "Pt": ("platinum", "#4b2991"),
+    "Pt": ("platinum", FIRST),
     "Pd": ("palladium", "#009E73"),
     "Cu": ("copper", "#D55E00"),
 }
@@ -65,31 +64,30 @@ SCALE_BARS_A = (10, 20, 50, 100, 200, 500, 1000)
 
 
 @styled
-def transfer_curves(table: pd.DataFrame, ranges: Mapping[str, tuple[float, float]], text: str) -> Figure:
+def settings_curves(table: pd.DataFrame, ranges: Mapping[str, tuple[float, float]], text: str) -> Figure:
     """Accuracy against each setting of the microscope, before and after training with ranges.
 
     One panel a setting, all else as in the design. Bands are group-bootstrap intervals; the grey bar at the bottom is
-    the range of the training. ``table``: columns as of :func:`nanoshape_lib.studies.robustness.accuracies`, for two
-    networks at most; ``ranges``: lowest and highest value of each setting that the second network was trained with.
+    the range of the training. ``table``: as of :func:`nanoshape_lib.studies.robustness.accuracies`, for two networks at
+    most; ``ranges``: lowest and highest value of each setting that the second network was trained with.
     """
     shown = [name for name in PANELS if (table["setting"] == name).any()]
     columns = min(3, len(shown))
-    fig, axes = plt.subplots(
-        -(-len(shown) // columns),
-        columns,
-        figsize=(7.2, 2.1 * -(-len(shown) // columns) + 0.5),
-        sharey=True,
-        squeeze=False,
-    )
+    lines = -(-len(shown) // columns)
+    fig, axes = plt.subplots(lines, columns, figsize=(7.2, 2.1 * lines + 0.5), sharey=True, squeeze=False)
     lowest = table["low"].min()
     for ax, name in zip(axes.flat, shown, strict=False):
         title, unit, factor = PANELS[name]
-        _panel(ax, table[table["setting"] == name], factor)
+        for network, (colour, marker, line) in zip(table["network"].unique(), LOOKS, strict=False):
+            rows = table[(table["setting"] == name) & (table["network"] == network)].sort_values("value")
+            value = factor * rows["value"]
+            ax.fill_between(value, rows["low"], rows["high"], color=colour, alpha=0.25, lw=0)
+            ax.plot(value, rows["accuracy"], marker + line, color=colour, ms=3.5, lw=1.3, label=network)
         ax.axvspan(*(factor * np.array(ranges[name])), ymax=0.035, color=QUIET, lw=0)
         ax.set_xlabel(f"{title} [{unit}]")
         if name == "dose_e_A2":
             ax.set_xscale("log")
-            ax.set_xticks([30, 100, 300, 1000, 3000], ["30", "100", "300", "1000", "3000"], minor=False)
+            ax.set_xticks(DOSES, map(str, DOSES))
             ax.tick_params(axis="x", which="minor", length=0)
         ax.set_ylim(max(0.0, lowest - 0.06), 1.015)
         if lowest < 1 / len(Shape):
@@ -98,21 +96,10 @@ def transfer_curves(table: pd.DataFrame, ranges: Mapping[str, tuple[float, float
         ax.axis("off")
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy")
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    bar = plt.Rectangle((0, 0), 1, 1, color=QUIET, lw=0)
-    fig.legend([*handles, bar], [*labels, "range of the training"], loc="outside upper center", ncols=3)
-    stamp(fig, text)
-    return fig
-
-
-def _panel(ax: Axes, rows: pd.DataFrame, factor: float) -> None:
-    """Accuracy of each network, with its band."""
-    for network, (colour, marker, line) in zip(rows["network"].unique(), LOOKS, strict=False):
-        part = rows[rows["network"] == network].sort_values("value")
-        value = factor * part["value"]
-        ax.fill_between(value, part["low"], part["high"], color=colour, alpha=0.25, lw=0)
-        ax.plot(value, part["accuracy"], marker + line, color=colour, ms=3.5, lw=1.3, label=network)
+        percent(ax.yaxis)
+    bar = Rectangle((0, 0), 1, 1, color=QUIET, lw=0, label="range of the training")
+    fig.legend(handles=[*axes.flat[0].get_legend_handles_labels()[0], bar], loc="outside upper center", ncols=3)
+    return stamp(fig, text)
 
 
 @styled
@@ -137,10 +124,9 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
             networks = ["all ranges" if whole else f"without {name}" for name in shown]
             asked = [table["setting"] == "random" if random else there for _, there in labels]
             rows = pd.concat([table[(table["network"] == n) & m] for n, m in zip(networks, asked, strict=True)])
-            spread = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
             label = "all ranges" if whole else "without this range"
-            ax.errorbar(rows["accuracy"], place + shift, xerr=spread, fmt=marker, color=colour, ms=4, label=label)
-        ax.xaxis.set_major_formatter(PercentFormatter(1))
+            ax.errorbar(rows["accuracy"], place + shift, xerr=bars(rows), fmt=marker, color=colour, ms=4, label=label)
+        percent(ax.xaxis, decimals=None)
         ax.grid(axis="y", color=PALE, lw=0.5)
         ax.tick_params(axis="y", length=0)
     axes[0].set_yticks(place, [label for label, _ in labels])
@@ -148,17 +134,15 @@ def range_contributions(table: pd.DataFrame, ranges: Mapping[str, tuple[float, f
     axes[0].set_xlabel("accuracy, all else as in the design")
     axes[1].set_xlabel("accuracy at random settings")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
 def specimen_curves(table: pd.DataFrame, text: str) -> Figure:
     """Right first choices and refusals against temperature, strain and thickness of the film.
 
-    One panel a quantity. Full markers: share of right first choices; hollow: of refusals. Bars are their intervals; the
-    dotted line is the usual specimen. ``table``: table ``specimens`` of two networks, see
-    :func:`nanoshape_lib.studies.robustness.specimens`.
+    Full markers: share of right first choices; hollow: of refusals; the dotted line is the usual specimen. ``table``:
+    of two networks, see :func:`nanoshape_lib.studies.robustness.specimens`.
     """
     fig, axes = plt.subplots(1, len(SPECIMEN_PANELS), figsize=(7.2, 2.8), sharey=True)
     for ax, (quantity, (title, unit, factor, usual)) in zip(axes, SPECIMEN_PANELS.items(), strict=True):
@@ -166,24 +150,19 @@ def specimen_curves(table: pd.DataFrame, text: str) -> Figure:
         for network, (colour, marker, line) in zip(table["network"].unique(), LOOKS, strict=False):
             rows = table[(table["network"] == network) & (table["quantity"] == quantity)]
             for share, words, fill in (("accuracy", "first choice right", colour), ("refused", "refused", "white")):
-                spread = [rows[share] - rows[f"{share}_low"], rows[f"{share}_high"] - rows[share]]
+                spread = bars(rows, share, f"{share}_low", f"{share}_high")
                 looks = {"fmt": marker + line, "color": colour, "mfc": fill, "ms": 3.5, "lw": 1.2, "elinewidth": 1}
                 ax.errorbar(factor * rows["value"], rows[share], spread, label=f"{network}, {words}", **looks)
         ax.set_xlabel(f"{title} [{unit}]")
-    axes[0].set_ylabel("share of particles")
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes[0].set_ylim(-0.03, 1.03)
+    axes[0].set(ylabel="share of particles", ylim=(-0.03, 1.03))
+    percent(axes[0].yaxis)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
 def particle_rows(rows: Mapping[str, Sequence[tuple[str, Atoms]]]) -> Figure:
-    """Particles by the atoms of their surface, brighter where nearer: one row under each heading.
-
-    ``rows``: by heading, what stands above each particle, and the particle; all are drawn at one scale.
-    """
+    """Particles with titles, by their surface atoms, brighter where nearer, at one scale; one row a heading."""
     fig = plt.figure(figsize=(7.2, 1.55 * len(rows)))
     half_width_A = max(np.linalg.norm(atoms.positions, axis=1).max() for row in rows.values() for _, atoms in row)
     for part, (heading, particles) in zip(fig.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
@@ -203,40 +182,38 @@ def particle_rows(rows: Mapping[str, Sequence[tuple[str, Atoms]]]) -> Figure:
 def ood_auroc(table: pd.DataFrame, text: str) -> Figure:
     """Area under the curve of every kind of particle, for the combined OOD score and for single ones.
 
-    Left for single images, right for focal series. Black ticks are what is asked for; bars are 95 % intervals over
-    particles. ``table``: from :func:`nanoshape_lib.studies.ood.ood_table`.
+    Black ticks are what is asked for; bars are 95 % intervals over particles. ``table``: of
+    :func:`nanoshape_lib.studies.ood.ood_table`.
     """
     counts, kinds = sorted(table["images"].unique()), list(dict.fromkeys(table["kind"]))
     fig, axes = plt.subplots(1, len(counts), figsize=(7.2, 0.29 * len(kinds) + 1.3), sharey=True, squeeze=False)
+    places = np.arange(len(kinds))
     for ax, count in zip(axes.flat, counts, strict=True):
-        rows = table[table["images"] == count].pivot(index="kind", columns="method").loc[kinds]
-        places = np.arange(len(kinds))
+        rows = {
+            name: part.set_index("kind").loc[kinds] for name, part in table[table["images"] == count].groupby("method")
+        }
         for method, (marker, colour) in METHODS.items():
-            ax.plot(rows["auroc", method], places, marker, color=colour, ms=3.5, alpha=0.8, label=method)
-        low, middle, high = (rows[name, TOGETHER].to_numpy() for name in ("low", "auroc", "high"))
-        interval = np.maximum([middle - low, high - middle], 0)
-        ax.errorbar(middle, places, xerr=interval, fmt="o", color=FIRST, ms=6, elinewidth=1.5, label=TOGETHER)
-        bars = rows["bar", TOGETHER].to_numpy(float)
-        ax.plot(bars, places, "|", color=INK, ms=13, mew=1.6, label="asked for")
+            ax.plot(rows[method]["auroc"], places, marker, color=colour, ms=3.5, alpha=0.8, label=method)
+        best, looks = rows[TOGETHER], {"color": FIRST, "ms": 6, "elinewidth": 1.5}
+        ax.errorbar(best["auroc"], places, xerr=bars(best, "auroc"), fmt="o", label=TOGETHER, **looks)
+        ax.plot(best["bar"], places, "|", color=INK, ms=13, mew=1.6, label="asked for")
         ax.axvline(0.5, color=QUIET, ls=":", lw=1.2)
         ax.set(xlabel="AUROC", xlim=(0.28, 1.02), ylim=(len(kinds) - 0.4, -0.6))
         ax.set_title("single images" if count == 1 else f"{count} images of each", fontsize=9)
         ax.set_yticks(places, kinds)
         ax.grid(axis="y", color=PALE, lw=0.5)
-        ax.set_axisbelow(True)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4, handletextpad=0.2, columnspacing=1.2)
-    stamp(fig, text)
-    return fig
+    looks = {"loc": "outside upper center", "ncols": 4, "handletextpad": 0.2, "columnspacing": 1.2}
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), **looks)
+    return stamp(fig, text)
 
 
 @styled
-def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Figure:
+def coverage_of_sets(table: pd.DataFrame, text: str) -> Figure:
     """How often sets hold the true shape, how many shapes are in them, and what becomes of both under shifts.
 
     Left: images like those of the training, the band is one percentage point either way. Right: single images of each
-    shift; rings say how often the first choice is right, over all images and over those not refused. ``table``: from
-    :func:`nanoshape_lib.studies.ood.coverage_table`; ``asked``: the coverage asked for.
+    shift; rings say how often the first choice is right, over all images and over those not refused. ``table``: of
+    :func:`nanoshape_lib.studies.ood.coverage_table`.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.6), width_ratios=(1, 1.45))
     usual = table[table["shift"] == "none"]
@@ -244,13 +221,12 @@ def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Fig
     for index, (method, (colour, marker)) in enumerate(SETS.items()):
         rows = usual[usual["method"] == method].set_index("images").loc[counts]
         places = np.arange(len(counts)) + 0.14 * (index - 1.5)
-        interval = np.maximum([rows["coverage"] - rows["low"], rows["high"] - rows["coverage"]], 0)
-        left.errorbar(places, rows["coverage"], interval, fmt=marker, color=colour, label=method, capsize=2)
-    left.axhspan(asked - 0.01, asked + 0.01, color=PALE, alpha=0.6, lw=0)
-    left.set_xticks(range(len(counts)), [str(count) for count in counts])
-    left.set(xlabel="images of the particle", ylabel="true shape is in the set", ylim=(0.9, 1.005))
-    left.set_xlim(-0.5, len(counts) - 0.5)
-    left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        spread = bars(rows, "coverage")
+        left.errorbar(places, rows["coverage"], spread, fmt=marker, color=colour, label=method, capsize=2)
+    left.axhspan(0.94, 0.96, color=PALE, alpha=0.6, lw=0)
+    left.set_xticks(range(len(counts)), map(str, counts))
+    left.set(xlabel="images of the particle", ylabel="true shape is in the set")
+    left.set(xlim=(-0.5, len(counts) - 0.5), ylim=(0.9, 1.005))
     shifts = table[(table["images"] == 1) & (table["method"] == "refusing") & ~table["shift"].str.startswith("none")]
     heights = np.arange(len(shifts))
     right.barh(heights, 1 - shifts["empty"], color=PALE, label="not refused")
@@ -259,19 +235,17 @@ def coverage_of_sets(table: pd.DataFrame, text: str, asked: float = 0.95) -> Fig
     right.plot(shifts["accuracy_known"], heights, "o", mfc="none", color=FIRST, label="... of those not refused")
     right.set_yticks(heights, shifts["shift"])
     right.set(xlim=(0, 1.03), ylim=(len(shifts) - 0.4, -0.6))
-    right.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    percent(left.yaxis, right.xaxis)
     fig.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=7)
     fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
 def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table: pd.DataFrame, text: str) -> Figure:
-    """A micrograph with a box around each particle, in the colour of its shape.
+    """A micrograph (rows, columns) with a box around each particle, in the colour of its shape, and its number.
 
-    With a scale bar; the numbers are those of the table. ``image``: image (rows, columns); more than 1024 pixels a side
-    are averaged before they are shown; ``pixel_size_A``: pixel size [Å]; ``boxes, table``: of
+    More than 1024 pixels a side are averaged. ``boxes, table``: of
     :class:`nanoshape_lib.micrographs.analysis.Analysis`. Particles cut by the edge have dotted boxes, refused ones grey
     dashed boxes.
     """
@@ -287,9 +261,10 @@ def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table:
         shape = BY_TITLE[str(row.predicted)]
         colour, style = (SHAPE_COLORS[shape], "-") if row.known else (REFUSED, "--")
         corner = _frame(ax, row, pixel_size_A, colour, style)
-        words = f"{row.particle}" if row.known else f"{row.particle}?"
+        words = f"{row.particle}{'' if row.known else '?'}"
         ax.text(*corner, words, color="white", fontsize=8, va="bottom", bbox={"fc": colour, "ec": "none", "pad": 1.5})
-    _scale_bar(ax, wide, high, pixel_size_A)
+    length_A = max((each for each in SCALE_BARS_A if each <= 0.3 * wide * pixel_size_A), default=SCALE_BARS_A[0])
+    scale_bar(ax, length_A / pixel_size_A, f"{length_A / 10:g} nm", halo=5)
     ax.set_axis_off()
     found = sorted({BY_TITLE[title] for title in table.loc[table["known"], "predicted"]}) if len(table) else []
     handles = [Rectangle((0, 0), 1, 1, fill=False, ec=SHAPE_COLORS[shape], lw=2, label=shape.title) for shape in found]
@@ -297,8 +272,7 @@ def overview(image: np.ndarray, pixel_size_A: float, boxes: pd.DataFrame, table:
         handles.append(Rectangle((0, 0), 1, 1, fill=False, ec=REFUSED, lw=2, ls="--", label="refused"))
     if handles:
         fig.legend(handles=handles, loc="outside upper center", ncols=3)
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 def _frame(ax: plt.Axes, box: tuple, pixel_size_A: float, colour: str, style: str) -> tuple[float, float]:
@@ -308,15 +282,6 @@ def _frame(ax: plt.Axes, box: tuple, pixel_size_A: float, colour: str, style: st
     ax.add_patch(Rectangle(corner, side, side, fill=False, ec="white", lw=3.2, ls=style, alpha=0.7))
     ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=1.8, ls=style))
     return corner
-
-
-def _scale_bar(ax: plt.Axes, wide: int, high: int, pixel_size_A: float) -> None:
-    """A bar of a round length, about a fifth of the image, in its lower left corner."""
-    length_A = max((each for each in SCALE_BARS_A if each <= 0.3 * wide * pixel_size_A), default=SCALE_BARS_A[0])
-    x, y = 0.04 * wide, 0.95 * high
-    for colour, width in (("white", 6), (INK, 3)):
-        ax.plot([x, x + length_A / pixel_size_A], [y, y], color=colour, lw=width, solid_capstyle="butt")
-    ax.text(x, y - 0.015 * high, f"{length_A / 10:g} nm", fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1})
 
 
 @styled
@@ -329,31 +294,27 @@ def particle_panels(crops: np.ndarray, why: Any, titles: Sequence[str], text: st
     """
     count = len(crops)
     fig, axes = plt.subplots(4, count, figsize=(1.3 * count + 0.6, 6.0), squeeze=False)
-    for column, (image, weights, alike, match) in enumerate(
-        zip(crops, why.saliency, why.similar, why.matches, strict=True)
-    ):
-        first, second, third, fourth = axes[:, column]
-        for ax, shown in ((first, image), (second, image), (third, alike[0].image), (fourth, match.image)):
+    columns = zip(axes.T, titles, crops, why.saliency, why.similar, why.matches, strict=True)
+    for column, title, image, weights, (alike, *_), match in columns:
+        for ax, shown in zip(column, (image, image, alike.image, match.image), strict=True):
             ax.imshow(shown, cmap="gray", vmin=-2.5, vmax=2.5)
             ax.set(xticks=[], yticks=[])
-        second.imshow(weights, cmap="magma", alpha=0.55 * weights, vmin=0, vmax=1)
-        first.set_title(titles[column], fontsize=7.5)
-        third.set_xlabel(f"{alike[0].similarity:.2f}, {alike[0].defocus_A:.0f} Å", fontsize=7.5)
-        fourth.set_xlabel(f"{match.ncc:.2f}, {match.defocus_A:.0f} Å", fontsize=7.5)
+        column[1].imshow(weights, cmap="magma", alpha=0.55 * weights, vmin=0, vmax=1)
+        column[0].set_title(title, fontsize=7.5)
+        column[2].set_xlabel(f"{alike.similarity:.2f}, {alike.defocus_A:.0f} Å", fontsize=7.5)
+        column[3].set_xlabel(f"{match.ncc:.2f}, {match.defocus_A:.0f} Å", fontsize=7.5)
     for ax, word in zip(axes[:, 0], ("image", "saliency", "most similar", "best match"), strict=True):
         ax.set_ylabel(word, color=QUIET)
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)
 
 
 @styled
 def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> Figure:
     """The lattice constant that each micrograph shows, and how well its particles together tell the metal from gold.
 
-    Left: one marker a micrograph with its standard uncertainty, full from rings and hollow from the fringes of the
-    single particles; bars are the true lattice constants. Right: bands are 95 % intervals over micrographs, and the
-    dotted line is asked for. ``lattices``: of :func:`nanoshape_lib.studies.micrographs.each_micrograph`; ``told``: of
-    :func:`nanoshape_lib.studies.micrographs.told_by_count`.
+    Left: one marker a micrograph of :func:`nanoshape_lib.studies.micrographs.each_micrograph` with its standard
+    uncertainty, full from rings and hollow from single particles; bars are the true constants. Right: of
+    :func:`nanoshape_lib.studies.micrographs.told_by_count`, with 95 % intervals; the dotted line is asked for.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=(3, 2))
     for place, (symbol, (name, colour)) in enumerate(METALS.items()):
@@ -375,5 +336,4 @@ def metals_told_apart(lattices: pd.DataFrame, told: pd.DataFrame, text: str) -> 
     right.axhline(0.95, color=INK, ls=":", lw=1.2)
     right.set(xlabel="particles taken together", ylabel="AUROC against gold", ylim=(0.5, 1.01))
     right.legend(loc="lower right")
-    stamp(fig, text)
-    return fig
+    return stamp(fig, text)

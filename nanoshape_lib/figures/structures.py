@@ -1,6 +1,7 @@
 """Figures of notebooks 01 and 02: the particles, their sizes and bonds, orientation, where the beam meets them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,10 +45,7 @@ def blank(ax: Axes, half_width_A: float) -> None:
 
 def draw_atoms(ax: Axes, atoms: Atoms, rotation: np.ndarray) -> None:
     """Surface atoms as lit balls, seen along -z."""
-    planes = [(face.mean(axis=0), face) for face in facets(atoms)]
-    normals = np.array([outward_normal(face) for _, face in planes])
-    offsets = np.einsum("ij,ij->i", normals, np.array([middle for middle, _ in planes]))
-    depth = offsets - atoms.positions @ normals.T
+    normals, depth = facet_depths(atoms)
     on_surface = depth.min(axis=1) < 0.9 * GOLD_NEIGHBOUR_DISTANCE_A
     # An atom near an edge is lit as a mixture of the faces that meet there.
     weight = np.exp(-np.clip(depth[on_surface], 0, None) / 0.6)
@@ -61,19 +59,24 @@ def draw_atoms(ax: Axes, atoms: Atoms, rotation: np.ndarray) -> None:
     size, shift, gain = np.array([(1.0, 0.0, 0.0), (0.62, 0.13, 0.09), (0.28, 0.22, 0.26)]).T
     centres = position[order, None, :2] + shift[:, None] * GOLD_NEIGHBOUR_DISTANCE_A * LIGHT[:2]
     diameters = np.tile(size, len(order)) * GOLD_NEIGHBOUR_DISTANCE_A
-    ax.add_collection(
-        EllipseCollection(
-            diameters,
-            diameters,
-            np.zeros_like(diameters),
-            units="xy",
-            offsets=centres.reshape(-1, 2),
-            offset_transform=ax.transData,
-            facecolors=shade(SHAPE_COLORS[_shape(atoms)], np.clip(brightness[:, None] + gain, 0, 1).ravel()),
-            edgecolors=np.tile([[0, 0, 0, 0.35], [0, 0, 0, 0], [0, 0, 0, 0]], (len(order), 1)),
-            linewidths=0.25,
-        )
-    )
+    # As pixels also in an SVG, where thousands of discs would weigh megabytes.
+    looks: dict[str, Any] = {
+        "units": "xy",
+        "offsets": centres.reshape(-1, 2),
+        "offset_transform": ax.transData,
+        "facecolors": shade(SHAPE_COLORS[_shape(atoms)], np.clip(brightness[:, None] + gain, 0, 1).ravel()),
+        "edgecolors": np.tile([[0, 0, 0, 0.35], [0, 0, 0, 0], [0, 0, 0, 0]], (len(order), 1)),
+    }
+    discs = (diameters, diameters, np.zeros_like(diameters))
+    ax.add_collection(EllipseCollection(*discs, linewidths=0.25, rasterized=True, **looks))
+
+
+def facet_depths(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Outward normals (F, 3) of the facets of a particle, and how deep below each its atoms lie (N, F) [Å]."""
+    faces = facets(atoms)
+    normals = np.array([outward_normal(face) for face in faces])
+    offsets = [normal @ face[0] for normal, face in zip(normals, faces, strict=True)]
+    return normals, offsets - atoms.positions @ normals.T
 
 
 def outward_normal(face: np.ndarray) -> np.ndarray:
@@ -82,20 +85,19 @@ def outward_normal(face: np.ndarray) -> np.ndarray:
     return normal / np.linalg.norm(normal) * np.sign(normal @ face.mean(axis=0))
 
 
-def _scale_bar(ax: Axes, length_A: float) -> None:
-    left, right = ax.get_xlim()
-    bottom, top = ax.get_ylim()
-    x, y = left + 0.04 * (right - left), bottom + 0.04 * (top - bottom)
-    ax.plot([x, x + length_A], [y, y], color=INK, lw=2.2, solid_capstyle="butt")
-    ax.text(x + length_A / 2, y + 0.02 * (top - bottom), f"{length_A:g} Å", ha="center", va="bottom", fontsize=8)
+def scale_bar(ax: Axes, length: float, words: str = "", color: str = INK, halo: float = 0.0) -> None:
+    """A bar of a length, in the units of the axes, in their lower left corner, with words above and a white halo."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    x, y = left + 0.045 * (right - left), bottom + 0.05 * (top - bottom)
+    around = [withStroke(linewidth=halo, foreground="white")] if halo else []
+    ax.plot([x, x + length], [y, y], color=color, lw=2.4, solid_capstyle="butt", path_effects=around)
+    place = (x + length / 2, y + 0.02 * (top - bottom))
+    ax.text(*place, words, color=color, ha="center", va="bottom", fontsize=8, path_effects=around)
 
 
 @styled
 def shape_gallery(particles: Sequence[Atoms]) -> Figure:
-    """Particles as lit balls, each with the circle of its volume-equivalent diameter.
-
-    One panel per particle, all at the same scale. ``particles``: particles from `nanoshape_lib.particles.shapes.build`.
-    """
+    """Particles of `build` as lit balls, all at one scale, each with the circle of its volume-equivalent diameter."""
     fig, axes = plt.subplots(2, 3, figsize=(7.2, 5.3))
     half_width_A = 1.02 * max(np.linalg.norm(atoms.positions, axis=1).max() for atoms in particles)
     for ax in axes.flat:
@@ -106,18 +108,16 @@ def shape_gallery(particles: Sequence[Atoms]) -> Figure:
         ax.add_patch(Circle((0, 0), radius_A, fill=False, ls=(0, (4, 3)), lw=1.1, ec=INK, zorder=3))
         ax.set_title(f"{_shape(atoms).title}\n{len(atoms)} atoms, size {2 * radius_A:.1f} Å")
     last = axes.flat[len(particles)]
-    _scale_bar(last, 20)
+    scale_bar(last, 20, "20 Å")
     last.text(-0.92 * half_width_A, -0.5 * half_width_A, "dashed circle:\nsphere of equal volume", color=QUIET)
     return fig
 
 
 @styled
 def zone_axis_views(particles: Sequence[Atoms]) -> Figure:
-    """Columns of atoms seen along [001], [011] and [111].
+    """Columns of atoms of particles of `build` seen along [001], [011] and [111], one row a view, all at one scale.
 
-    One row per view, one column per particle, all at the same scale. ``particles``: particles from
-    `nanoshape_lib.particles.shapes.build`; for an icosahedron the three directions are its two-fold axis z, the
-    direction (0, 1, 1) and its three-fold axis (1, 1, 1).
+    For an icosahedron these are its two-fold axis z, the direction (0, 1, 1) and its three-fold axis (1, 1, 1).
     """
     fig, axes = plt.subplots(len(ZONE_VIEWS), len(particles), figsize=(7.4, 4.9), squeeze=False)
     half_width_A = 1.1 * max(np.linalg.norm(atoms.positions, axis=1).max() for atoms in particles)
@@ -129,30 +129,21 @@ def zone_axis_views(particles: Sequence[Atoms]) -> Figure:
         row[0].text(-0.05, 0.5, zone, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
     for ax, atoms in zip(axes[0], particles, strict=True):
         ax.set_title(_shape(atoms).title.replace(" ", "\n"))
-    _scale_bar(axes[-1, 0], 20)
+    scale_bar(axes[-1, 0], 20, "20 Å")
     return fig
 
 
 @styled
 def magic_sizes(minimum_A: float, maximum_A: float) -> Figure:
-    """Every size at which each shape exists.
-
-    One line of markers per shape over 30 to 100 Å. ``minimum_A, maximum_A``: the band of sizes to mark [Å].
-    """
+    """Every size from 30 to 100 Å at which each shape exists, full in the band of sizes between two [Å]."""
     fig, ax = plt.subplots(figsize=(7.0, 2.7))
     ax.axvspan(minimum_A, maximum_A, color="#f0f0f0", lw=0)
     for shape in Shape:
         sizes = np.array([size for size, _ in available_sizes(shape)])
         inside = (sizes >= minimum_A) & (sizes <= maximum_A)
         for some, fill in ((inside, SHAPE_COLORS[shape]), (~inside, "white")):
-            ax.plot(
-                sizes[some],
-                np.full(some.sum(), shape),
-                SHAPE_MARKERS[shape],
-                mec=SHAPE_COLORS[shape],
-                mfc=fill,
-                ms=7,
-            )
+            places = np.full(some.sum(), shape)
+            ax.plot(sizes[some], places, SHAPE_MARKERS[shape], mec=SHAPE_COLORS[shape], mfc=fill, ms=7)
         ax.text(102, shape, f"{inside.sum()}", va="center", color=INK)
     ax.text(102, -0.75, "in band", va="center", color=QUIET, fontsize=8)
     ax.set_yticks(list(Shape), [shape.title for shape in Shape])
@@ -165,11 +156,7 @@ def magic_sizes(minimum_A: float, maximum_A: float) -> Figure:
 
 @styled
 def neighbour_histograms(distances_A: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> Figure:
-    """Lengths of nearest-neighbour bonds, one histogram per row.
-
-    Rows that share the horizontal axis; the dashed line is bulk gold, the triangle each row's mean. ``distances_A``:
-    bond lengths [Å] by the name of the row; ``colours``: colour of the bars by the name of the row.
-    """
+    """Lengths of nearest-neighbour bonds [Å], one histogram a row; the line is bulk gold, the triangle the mean."""
     fig, axes = plt.subplots(len(distances_A), 1, figsize=(7.0, 0.72 * len(distances_A) + 0.6), sharex=True)
     bins = np.arange(2.75, 3.1001, 0.01)
     for ax, (name, lengths) in zip(axes, distances_A.items(), strict=True):
@@ -177,15 +164,8 @@ def neighbour_histograms(distances_A: Mapping[str, np.ndarray], colours: Mapping
         ax.axvline(GOLD_NEIGHBOUR_DISTANCE_A, color=INK, ls="--", lw=1)
         ax.plot(lengths.mean(), 112, "v", color=INK, ms=5, clip_on=False)
         excess = 100 * (lengths.mean() / GOLD_NEIGHBOUR_DISTANCE_A - 1)
-        ax.text(
-            0.995,
-            0.55,
-            f"{name}\nmean {lengths.mean():.3f} Å ({abs(excess):.1f} % over bulk)",
-            transform=ax.transAxes,
-            ha="right",
-            va="center",
-            fontsize=8.5,
-        )
+        words = f"{name}\nmean {lengths.mean():.3f} Å ({abs(excess):.1f} % over bulk)"
+        ax.text(0.995, 0.55, words, transform=ax.transAxes, ha="right", va="center", fontsize=8.5)
         ax.set(xlim=(2.75, 3.3), ylim=(0, 118), yticks=[0, 50, 100])
     axes[-1].set(xlabel="nearest-neighbour distance [Å]", xticks=np.arange(2.75, 3.11, 0.05))
     fig.supylabel("share of bonds [%]", fontsize=9)
@@ -204,13 +184,13 @@ def _draw_hull(ax: Axes, atoms: Atoms, rotation: np.ndarray) -> None:
     front = normals[:, 2] > 1e-6
     brightness = 0.25 + 0.65 * np.clip(normals[front] @ LIGHT, 0, 1)
     outlines = [face[:, :2] for face, seen in zip(turned, front, strict=True) if seen]
-    colours = shade(SHAPE_COLORS[Shape(atoms.info["shape"])], brightness)
+    colours = shade(SHAPE_COLORS[_shape(atoms)], brightness)
     ax.add_collection(PolyCollection(outlines, facecolors=colours, edgecolors="white", linewidths=0.9))
 
 
-def _draw_frame(ax: Axes, length_A: float, rotation: np.ndarray, names: str) -> None:
-    """Three arrows along the columns of a rotation; those that point away from the viewer lie underneath."""
-    for tip, name in zip(length_A * rotation.T, names.split(), strict=True):
+def _draw_frame(ax: Axes, length_A: float, rotation: np.ndarray) -> None:
+    """Arrows x, y, z along the columns of a rotation; those that point away from the viewer lie underneath."""
+    for tip, name in zip(length_A * rotation.T, "xyz", strict=True):
         zorder = 3 if tip[2] > 0 else 0
         ax.annotate("", tip[:2], (0, 0), zorder=zorder, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
         halo = [withStroke(linewidth=2, foreground="white")]
@@ -222,9 +202,7 @@ def _draw_frame(ax: Axes, length_A: float, rotation: np.ndarray, names: str) -> 
 def euler_steps(atoms: Atoms, psi_deg: float, theta_deg: float, phi_deg: float) -> Figure:
     """A particle before and after each of the three factors of equation (2).
 
-    Four panels in a fixed oblique view of the laboratory; arrows x, y, z belong to the particle, the dotted line is the
-    beam. ``atoms``: a particle from `nanoshape_lib.particles.shapes.build`; ``psi_deg, theta_deg, phi_deg``: euler
-    angles [degrees].
+    In a fixed oblique view of the laboratory; arrows x, y, z belong to the particle, the dotted line is the beam.
     """
     steps = {
         "untouched": (0.0, 0.0, 0.0),
@@ -239,7 +217,7 @@ def euler_steps(atoms: Atoms, psi_deg: float, theta_deg: float, phi_deg: float) 
         rotation = BENCH_VIEW @ euler(*angles)
         blank(ax, 1.85 * radius_A)
         ax.plot([-beam[0], beam[0]], [-beam[1], beam[1]], ls=":", color=QUIET, lw=1.2, zorder=-1)
-        _draw_frame(ax, 1.45 * radius_A, rotation, "x y z")
+        _draw_frame(ax, 1.45 * radius_A, rotation)
         _draw_hull(ax, atoms, rotation)
         ax.set_title(title, fontsize=9)
     return fig
@@ -247,11 +225,7 @@ def euler_steps(atoms: Atoms, psi_deg: float, theta_deg: float, phi_deg: float) 
 
 @styled
 def theta_sampling(cosines: Mapping[str, np.ndarray]) -> Figure:
-    """Distribution of cos θ under several ways of drawing orientations.
-
-    Left: density; right: cumulative distribution. The dashed line is the uniform sphere. ``cosines``: values of cos θ
-    by the name of the way.
-    """
+    """Density (left) and cumulative distribution of cos θ for two ways of drawing orientations; dotted is uniform."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0))
     looks = (("#D55E00", "--"), ("#0072B2", "-"))
     for (name, values), (colour, line) in zip(cosines.items(), looks, strict=True):
@@ -268,37 +242,23 @@ def theta_sampling(cosines: Mapping[str, np.ndarray]) -> Figure:
 
 @styled
 def orientation_spheres(directions: Mapping[str, np.ndarray]) -> Figure:
-    """Beam directions as points on a sphere.
-
-    One sphere per entry, in orthographic view; points on the far side are pale. ``directions``: unit vectors, shape (N,
-    3), by the title of the panel.
-    """
+    """Unit vectors (N, 3), by title, as points on spheres in orthographic view; those on the far side are pale."""
     fig, axes = plt.subplots(1, len(directions), figsize=(7.0, 3.7), squeeze=False)
     for ax, (title, points) in zip(axes.flat, directions.items(), strict=True):
         blank(ax, 1.12)
         grey = np.hypot(*np.meshgrid(np.linspace(-1, 1, 200) + 0.35, np.linspace(-1, 1, 200) - 0.4))
         ball = Circle((0, 0), 1, transform=ax.transData, fc="none", ec=QUIET, lw=0.8)
         ax.add_patch(ball)
-        shading = ax.imshow(
-            grey,
-            extent=(-1, 1, -1, 1),
-            origin="lower",
-            cmap="Greys",
-            vmin=-0.6,
-            vmax=6,
-            interpolation="bilinear",
-        )
-        shading.set_clip_path(ball)
+        looks = {"cmap": "Greys", "vmin": -0.6, "vmax": 6, "interpolation": "bilinear"}
+        ax.imshow(grey, extent=(-1, 1, -1, 1), origin="lower", clip_path=ball, **looks)
         _draw_graticule(ax)
         seen = points @ BENCH_VIEW.T
         front = seen[:, 2] > 0
         ax.scatter(*seen[~front, :2].T, s=6, color=PALE, lw=0)
         ax.scatter(*seen[front, :2].T, s=9, color="#0072B2", lw=0, zorder=3)
         pole = BENCH_VIEW[:, 2]
-        ax.annotate(
-            "z", 1.0 * pole[:2], 1.17 * pole[:2], ha="center", va="center", fontsize=9,
-            arrowprops={"arrowstyle": "-", "lw": 0.8},
-        )  # fmt: skip
+        stick = {"arrowstyle": "-", "lw": 0.8}
+        ax.annotate("z", pole[:2], 1.17 * pole[:2], ha="center", va="center", fontsize=9, arrowprops=stick)
         ax.set_title(title)
     return fig
 
@@ -306,28 +266,18 @@ def orientation_spheres(directions: Mapping[str, np.ndarray]) -> Figure:
 def _draw_graticule(ax: Axes) -> None:
     """Circles of latitude and longitude on the near side, every 30 degrees."""
     turn = np.radians(np.linspace(0, 360, 181))
-    zero = np.zeros_like(turn)
-    latitudes = [
-        np.stack([np.cos(lat) * np.cos(turn), np.cos(lat) * np.sin(turn), np.sin(lat) + zero], axis=-1)
-        for lat in np.radians([-60, -30, 0, 30, 60])
-    ]
-    longitudes = [
-        np.stack([np.cos(turn) * np.cos(lon), np.cos(turn) * np.sin(lon), np.sin(turn)], axis=-1)
-        for lon in np.radians(range(0, 180, 30))
-    ]
-    for circle in latitudes + longitudes:
-        seen = circle @ BENCH_VIEW.T
+    circles = [(lat, turn) for lat in np.radians([-60, -30, 0, 30, 60])]
+    circles += [(turn, lon) for lon in np.radians(range(0, 180, 30))]
+    for lat, lon in circles:
+        circle = np.broadcast_arrays(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
+        seen = np.stack(circle, axis=-1) @ BENCH_VIEW.T
         seen[seen[:, 2] < 0] = np.nan
         ax.plot(seen[:, 0], seen[:, 1], color="white", lw=0.7)
 
 
 @styled
 def fundamental_sectors(directions: Mapping[Shape, np.ndarray]) -> Figure:
-    """Reduced beam directions in the fundamental sector of each shape, in equal-area projection.
-
-    One panel per shape, all at the same angular scale. ``directions``: directions reduced by
-    `nanoshape_lib.particles.orientation.reduce`, shape (N, 3), by shape.
-    """
+    """Beam directions (N, 3) of `reduce` in the fundamental sector of each shape, in equal-area projection."""
     fig, axes = plt.subplots(1, len(directions), figsize=(7.4, 1.95), sharex=True, sharey=True)
     for ax, (shape, points) in zip(axes, directions.items(), strict=True):
         draw_sector(ax, shape)
@@ -339,13 +289,12 @@ def fundamental_sectors(directions: Mapping[Shape, np.ndarray]) -> Figure:
 def draw_sector(ax: Axes, shape: Shape) -> None:
     """The fundamental sector of a shape with its corners named, in the projection of `equal_area`."""
     corners = sector_corners(shape)
-    outline = np.concatenate([
-        np.linspace(start, end, 40)
-        for start, end in zip(corners.values(), np.roll(list(corners.values()), -1, axis=0), strict=True)
-    ])  # fmt: skip
+    around = np.array(list(corners.values()))
+    outline = np.concatenate(np.linspace(around, np.roll(around, -1, axis=0), 40, axis=1))
     outline /= np.linalg.norm(outline, axis=1, keepdims=True)
     ax.fill(*equal_area(outline, corners).T, fc="#f5f5f5", ec=INK, lw=1)
-    _label_corners(ax, corners)
+    for (x, y), name, above in zip(equal_area(around, corners), corners, (False, False, True), strict=True):
+        ax.text(x, y + (1.5 if above else -2), name, ha="center", va="bottom" if above else "top", fontsize=8)
     left, right, bottom, top = SECTOR_EDGES
     ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     ax.axis("off")
@@ -379,11 +328,3 @@ def equal_area(directions: np.ndarray, corners: Mapping[str, np.ndarray]) -> np.
     along = directions @ centre
     flat = np.stack([directions @ across, np.abs(directions @ np.cross(centre, across))], axis=-1)
     return np.degrees(flat * np.sqrt(2 / (1 + along))[:, None])
-
-
-def _label_corners(ax: Axes, corners: Mapping[str, np.ndarray]) -> None:
-    below, right, above = equal_area(np.array(list(corners.values())), corners)
-    names = list(corners)
-    ax.text(below[0], below[1] - 2, names[0], ha="center", va="top", fontsize=8)
-    ax.text(right[0], right[1] - 2, names[1], ha="center", va="top", fontsize=8)
-    ax.text(above[0], above[1] + 1.5, names[2], ha="center", va="bottom", fontsize=8)

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
 
 from nanoshape_lib.particles.shapes import Shape
 
@@ -23,24 +25,9 @@ FILES = "application/vnd.nanoshape.figure+json"
 STYLE_SHEET = Path(__file__).with_name("nanoshape.mplstyle")
 
 # From the palette of Okabe and Ito (2008), which stays distinct under the common forms of colour blindness.
-SHAPE_COLORS: dict[Shape, str] = {
-    Shape.CUBE: "#0072B2",
-    Shape.CUBOCTAHEDRON: "#E69F00",
-    Shape.TRUNCATED_OCTAHEDRON: "#009E73",
-    Shape.OCTAHEDRON: "#D55E00",
-    Shape.ICOSAHEDRON: "#CC79A7",
-}
-
-SHAPE_MARKERS: dict[Shape, str] = {
-    Shape.CUBE: "s",
-    Shape.CUBOCTAHEDRON: "o",
-    Shape.TRUNCATED_OCTAHEDRON: "h",
-    Shape.OCTAHEDRON: "D",
-    Shape.ICOSAHEDRON: "^",
-}
-
+SHAPE_COLORS = dict(zip(Shape, ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"), strict=True))
+SHAPE_MARKERS = dict(zip(Shape, "sohD^", strict=True))
 INK, QUIET, PALE = "#222222", "#767676", "#d9d9d9"
-
 
 P = ParamSpec("P")
 
@@ -65,12 +52,21 @@ def signed(value: float) -> str:
     return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
-def stamp(fig: Figure, text: str) -> None:
-    """Write a small line under a figure, such as the profile that made it.
-
-    ``fig``: the figure.
-    """
+def stamp(fig: Figure, text: str) -> Figure:
+    """The figure with a small line under it, such as the profile that made it."""
     fig.supxlabel(text, x=0.995, ha="right", fontsize=7.5, color=QUIET)
+    return fig
+
+
+def percent(*axes: Axis, decimals: int | None = 0) -> None:
+    """Label shares on some axes in percent; None gives as many decimals as the range asks for."""
+    for axis in axes:
+        axis.set_major_formatter(PercentFormatter(1, decimals))
+
+
+def bars(rows: pd.DataFrame, middle: str = "accuracy", low: str = "low", high: str = "high") -> np.ndarray:
+    """Lengths (2, N) of error bars, below and above, of intervals that are columns of a table."""
+    return np.maximum([rows[middle] - rows[low], rows[high] - rows[middle]], 0)
 
 
 COLUMNS = ["panel", "title", "x axis", "y axis", "series", "kind", "x", "y", "value"]
@@ -83,7 +79,6 @@ def figure_table(figure: Figure) -> pd.DataFrame:
     One row a point: ``panel`` (from 1), ``title`` and labels of its axes, ``series`` (the label in the legend),
     ``kind``, ``x``, ``y`` and ``value``, the number behind a colour. Kinds are ``line``, ``point``, ``bar`` (its middle
     and end), ``segment`` (such as an error bar, end by end) and ``matrix`` (column, row). Photographs are left out.
-    ``figure``: the figure.
     """
     rows = []
     for panel, ax in enumerate(figure.axes, 1):

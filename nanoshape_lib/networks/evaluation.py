@@ -100,6 +100,15 @@ def accuracy_interval(predictions: pd.DataFrame, level: float = 0.95, seed: int 
     return float(correct.mean()), *_quantiles((draws @ sums) / (draws @ sizes), level)
 
 
+def share_columns(name: str, hits: np.ndarray | pd.Series) -> dict[str, float]:
+    """The share of hits among particles, called ``name``, with the ends ``_low`` and ``_high`` of its 95 % interval.
+
+    The interval is that of Wilson 1927.
+    """
+    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    return {name: float(hits.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
 def training_difference(
     groups: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -174,10 +183,8 @@ def accuracy_by(predictions: pd.DataFrame, column: str, bins: int = 8) -> pd.Dat
     """
     values = predictions[column]
     levels = values if values.nunique() <= 14 else pd.qcut(values, bins, duplicates="drop")
-    rows = [
-        (part[column].mean(), *accuracy_interval(part), len(part))
-        for _, part in predictions.groupby(levels, observed=True)
-    ]
+    parts = [part for _, part in predictions.groupby(levels, observed=True)]
+    rows = [(part[column].mean(), *accuracy_interval(part), len(part)) for part in parts]
     return pd.DataFrame(rows, columns=["value", "accuracy", "low", "high", "images"])
 
 

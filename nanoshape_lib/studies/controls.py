@@ -49,12 +49,12 @@ class _Controls:
     """The images all controls share: some for training, the validation set, and some of the test set."""
 
     def __init__(self, job: Job):
-        self.job, self.profile = job, job.profile
+        self.job, self.profile, study = job, job.profile, job.profile.controls
         self.store = prepared_store(self.profile)
-        self.train = _first(training_images(self.profile, self.store).at_epoch(0), self.profile.controls.images)
+        self.train = _first(training_images(self.profile, self.store).at_epoch(0), study.images)
         self.validation = validation_images(self.profile, image_set(self.profile, self.store, "validation"))
         test = image_set(self.profile, self.store, "test")
-        self.test = _first(test, self.profile.controls.test_waves * len(self.profile.dataset.defoci_A))
+        self.test = _first(test, study.test_waves * len(self.profile.dataset.defoci_A))
 
     def trained(
         self, name: str, train: ImageSet, *tests: ImageSet, validation: ImageSet | None = None
@@ -81,10 +81,8 @@ class _Controls:
     def masked_particle(self) -> Tested:
         """The disc in which the particle lies is set to the mean: carbon alone must not tell the shape."""
         sizes = [size for size in self.profile.dataset.sizes_A if self._reach(size) < MASK_RADIUS]
-        train, validation, test = (
-            _masked(each.take(np.flatnonzero(self._made_for(each, sizes))))
-            for each in (self.train, self.validation, self.test)
-        )
+        sets = (self.train, self.validation, self.test)
+        train, validation, test = (_masked(_where(each, self._made_for(each, sizes))) for each in sets)
         tested = self.trained("masked_particle", train, test, validation=validation)[0]
         return {f"other particles up to {max(sizes):g} Å": tested}
 
@@ -101,7 +99,7 @@ class _Controls:
     def split_by_image(self) -> Tested:
         """Every other image of a particle is for training: testing on the rest leaks the particle."""
         odd = self.train.table.groupby("group").cumcount().to_numpy() % 2 == 1
-        train, rest = (self.train.take(np.flatnonzero(rows)) for rows in (~odd, odd))
+        train, rest = _where(self.train, ~odd), _where(self.train, odd)
         same, other = self.trained("split_by_image", train, rest, self.test)
         return {"other images of the same particles": same, "other particles": other}
 
@@ -111,11 +109,9 @@ class _Controls:
         start = (len(sizes) - 1) // 2
         middle = sizes[start : start + max(1, len(sizes) // 4)]
         names = " and ".join(f"{size:g}" for size in middle)
-        train = self.train.take(np.flatnonzero(~self._made_for(self.train, middle)))
+        train = _where(self.train, ~self._made_for(self.train, middle))
         held = self._made_for(self.test, middle)
-        new, known = self.trained(
-            "sizes_held_out", train, *(self.test.take(np.flatnonzero(rows)) for rows in (held, ~held))
-        )
+        new, known = self.trained("sizes_held_out", train, _where(self.test, held), _where(self.test, ~held))
         return {f"particles of {names} Å, never seen": new, "particles of the other sizes": known}
 
     def area_and_contrast(self) -> Tested:
@@ -146,21 +142,17 @@ class _Controls:
 
 
 CONTROLS = (
-    "unchanged",
-    "area_and_contrast",
-    "radial_spectrum",
-    "reference_fidelity",
-    "shuffled_labels",
-    "split_by_image",
-    "sizes_held_out",
-    "masked_particle",
-)
+    "unchanged", "area_and_contrast", "radial_spectrum", "reference_fidelity",
+    "shuffled_labels", "split_by_image", "sizes_held_out", "masked_particle",
+)  # fmt: skip
 
 
 def controls(job: Job) -> Study:
-    """The controls. Their table ``controls`` has one row a control and set of test images: control, question,
-    tested_on, accuracy with its interval low to high, images, and seconds that the control took; and ``difference``
-    with its interval ``difference_low`` to ``difference_high`` where two sets hold the same images.
+    """The study of the controls, whose table ``controls`` has one row a control and set of test images.
+
+    Columns: ``control``, ``question``, ``tested_on``, ``accuracy`` with its interval ``low`` to ``high``, ``images``,
+    ``seconds`` that the control took; and ``difference`` with its interval ``difference_low`` to ``difference_high``
+    where two sets hold the same images.
     """
     shared = cache(lambda: _Controls(job))
 
@@ -169,15 +161,12 @@ def controls(job: Job) -> Study:
             start, tested = time.perf_counter(), getattr(shared(), name)()
             question = " ".join(getattr(_Controls, name).__doc__.split())
             rows = [(name, question, what, *accuracy_interval(each), len(each)) for what, each in tested.items()]
-            table = pd.DataFrame(
-                rows, columns=["control", "question", "tested_on", "accuracy", "low", "high", "images"]
-            )
-            table["seconds"] = time.perf_counter() - start
+            columns = ["control", "question", "tested_on", "accuracy", "low", "high", "images"]
+            table = pd.DataFrame(rows, columns=columns).assign(seconds=time.perf_counter() - start)
             if name == "reference_fidelity":
-                first, second = tested.values()
-                right = [each[["correct"]].to_numpy().T for each in (first, second)]
-                difference = training_difference(first["group"].to_numpy(), *right)
-                table.loc[0, ["difference", "difference_low", "difference_high"]] = difference
+                groups, *_ = (each["group"].to_numpy() for each in tested.values())
+                found = training_difference(groups, *(each[["correct"]].to_numpy().T for each in tested.values()))
+                table.loc[0, ["difference", "difference_low", "difference_high"]] = found
             return Made({"controls": table})
 
         return Part(name, {"control": name}, ("controls",), make)
@@ -192,6 +181,10 @@ def _first(images: ImageSet, count: int) -> ImageSet:
     return images.take(np.arange(min(count, len(images))))
 
 
+def _where(images: ImageSet, chosen: np.ndarray) -> ImageSet:
+    return images.take(np.flatnonzero(chosen))
+
+
 def _masked(images: ImageSet) -> ImageSet:
     """The images with nothing but their rim, standardised anew: its scale must not tell the particle's contrast."""
     x = np.arange(IMAGE_PIXELS) - (IMAGE_PIXELS - 1) / 2
@@ -203,10 +196,8 @@ def _masked(images: ImageSet) -> ImageSet:
 
 def _area_and_contrast(images: ImageSet) -> np.ndarray:
     """Features (N, 2): share of the image where its smoothed square is above half its range, and contrast."""
-    areas = []
-    for image in images.images.float().numpy():
-        power = gaussian_filter(image**2, AREA_BLUR)
-        areas.append((power > (power.min() + power.max()) / 2).mean())
+    powers = (gaussian_filter(image**2, AREA_BLUR) for image in images.images.float().numpy())
+    areas = [(power > (power.min() + power.max()) / 2).mean() for power in powers]
     return np.column_stack([areas, images.table["contrast"]])
 
 

@@ -1,18 +1,15 @@
 """How well the particles of whole micrographs are found and named, at settings that the networks are not told."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tifffile
-from scipy.stats import binomtest
 
 from nanoshape_lib.micrographs.analysis import analyse
 from nanoshape_lib.micrographs.pixel_size import PixelSize, check, consensus, sentences
 from nanoshape_lib.micrographs.reading import Micrograph
+from nanoshape_lib.networks.evaluation import share_columns
 from nanoshape_lib.particles.shapes import GOLD_LATTICE_CONSTANT_A, Shape
 from nanoshape_lib.simulation import exit_waves, imaging
 from nanoshape_lib.simulation.field import MicrographDesign, field_wave, form_micrograph
@@ -27,18 +24,12 @@ from nanoshape_lib.trust.spectral_check import QUANTITIES
 RECIPE = 1
 GOLD, FOUR = "micrographs", "metals"
 METALS, METALS_SEED = ("Au", "Pt", "Pd", "Cu"), 5000
-COUNTS = (1, 2, 4, 8)
 KEYS = ["metal", "micrograph"]
 LATTICE = QUANTITIES.index("lattice")
 TILES, PARTICLES, DOSE_E_A2 = 4, 12, 300.0
-BLOCKS = (6, 7)
-"""The films of the test set."""
+BLOCKS = (6, 7)  # the films of the test set
 CAMERAS = (512, 640, 800, 1024, 1280)
-DEFOCUS_A, CS_A, SPREAD_A = (40.0, 250.0), (-150e3, 150e3), (20.0, 45.0)
-CONVERGENCE_MRAD, MTF_C2, SLOPE, SPIKES = (0.1, 0.4), (0.25, 0.7), 0.15, 60
 NEAR_A = 20.0
-EXAMPLES: dict[str, tuple[int, tuple[float, ...]]] = {"particles": (1016, ()), "series": (1001, (-120.0, 60.0, 140.0))}
-"""The shipped micrographs: the seed of :func:`draw_design` and, of a focal series, the defoci [Å]."""
 
 
 def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> MicrographDesign:
@@ -49,23 +40,20 @@ def draw_design(seed: int, particles: int = PARTICLES, tiles: int = TILES) -> Mi
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,)))
     pixels = int(rng.choice(CAMERAS)) * tiles // TILES
-    microscope = Microscope(
-        Cs_A=rng.uniform(*CS_A), focal_spread_A=rng.uniform(*SPREAD_A), convergence_mrad=rng.uniform(*CONVERGENCE_MRAD)
-    )
-    camera = Camera(
-        pixels=pixels, pixel_size_A=128.0 * tiles / pixels, dose_e_A2=DOSE_E_A2, mtf_c2=rng.uniform(*MTF_C2)
-    )
+    lens = {"Cs_A": (-150e3, 150e3), "focal_spread_A": (20.0, 45.0), "convergence_mrad": (0.1, 0.4)}
+    microscope = Microscope(**{name: rng.uniform(*limits) for name, limits in lens.items()})
+    size_A, mtf_c2 = 128.0 * tiles / pixels, rng.uniform(0.25, 0.7)
     return MicrographDesign(
         seed=seed,
         tiles=tiles,
         particles=particles,
         block=int(rng.choice(BLOCKS)),
-        defocus_A=rng.choice([-1, 1]) * rng.uniform(*DEFOCUS_A),
+        defocus_A=rng.choice([-1, 1]) * rng.uniform(40.0, 250.0),
         microscope=microscope,
-        camera=camera,
+        camera=Camera(pixels=pixels, pixel_size_A=size_A, dose_e_A2=DOSE_E_A2, mtf_c2=mtf_c2),
         fidelity="standard",
-        slope=tuple(rng.uniform(-SLOPE, SLOPE, 2)),
-        spikes=int(rng.integers(SPIKES)),
+        slope=tuple(rng.uniform(-0.15, 0.15, 2)),
+        spikes=int(rng.integers(60)),
     )
 
 
@@ -82,17 +70,14 @@ def take(design: MicrographDesign) -> Micrograph:
 def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]) -> pd.DataFrame:
     """What becomes of every particle of a simulated micrograph, and of everything found that is none.
 
-    Returns
-    -------
-    DataFrame
-        One row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a box
-        that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
-        ``known``, ``ood_score`` and the columns ``shown_`` of
-        :meth:`nanoshape_lib.trust.classifier.Classifier.classify`; and the pixel size from rings ``ring_A`` with its
-        uncertainty ``ring_sd_A``, empty if there is none.
+    Returns one row a network and a particle: ``network``, ``label`` (-1: nothing is there), ``size_A``, ``found`` (a
+    box that the edge does not cut has its centre within 20 Å), ``predicted`` (a label, -1: not found), ``set_size``,
+    ``known``, ``ood_score`` and the columns ``shown_`` of :meth:`nanoshape_lib.trust.classifier.Classifier.classify`;
+    and the pixel size from rings ``ring_A`` with its uncertainty ``ring_sd_A``, empty if there is none.
     """
     truth, titles, rows = micrograph.truth, [shape.title for shape in Shape], []
     assert truth is not None and micrograph.pixel_size_A is not None
+    particles = truth[["label", "size_A"]].to_dict("records")
     for name, classifier in classifiers.items():
         analysis = analyse(micrograph, classifier)
         said, ring = analysis.table, analysis.ring
@@ -100,9 +85,8 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
             *(truth[axis].to_numpy()[:, None] - said[axis].to_numpy() for axis in ("row", "column"))
         )
         owner = np.where(away.min(axis=0) < NEAR_A, away.argmin(axis=0), -1)
-        about: dict[str, object] = {"network": name}
-        if ring is not None:
-            about |= {"ring_A": ring.pixel_size_A, "ring_sd_A": ring.uncertainty_A}
+        about: dict[str, Any] = {"network": name}
+        about |= {} if ring is None else {"ring_A": ring.pixel_size_A, "ring_sd_A": ring.uncertainty_A}
         taken: set[int] = set()
         for place in away.min(axis=0).argsort():
             particle, answer = int(owner[place]), said.iloc[place]
@@ -111,15 +95,13 @@ def name_particles(micrograph: Micrograph, classifiers: Mapping[str, Classifier]
             taken.add(particle)
             rows.append(
                 about
-                | {"label": int(truth["label"].iloc[particle]) if real else -1}
-                | {"size_A": truth["size_A"].iloc[particle] if real else np.nan}
+                | (particles[particle] if real else {"label": -1, "size_A": np.nan})
                 | {"found": True, "predicted": titles.index(answer["predicted"]), "known": answer["known"]}
                 | {"set_size": answer["set"].count("|") + bool(answer["set"])}
                 | {column: answer[column] for column in ("ood_score", *SHOWN, *DEVIATIONS)}
             )
-        for particle in set(range(len(truth))) - taken:
-            missed = {column: truth[column].iloc[particle] for column in ("label", "size_A")}
-            rows.append(about | missed | {"found": False, "predicted": -1, "set_size": 0, "known": False})
+        for particle in set(range(len(particles))) - taken:
+            rows.append(about | particles[particle] | {"found": False, "predicted": -1, "set_size": 0, "known": False})
     return pd.DataFrame(rows)
 
 
@@ -132,53 +114,45 @@ def micrographs(job: Job) -> Study:
     """
     profile = job.profile
     networks, origin = classifiers(job)
-    few = {AFTER: networks[AFTER]}
 
     def part(table: str, metal: str, number: int) -> Part:
         def make() -> Made:
             design = draw_design(number).model_copy(update={"metal": metal, "fidelity": profile.dataset.fidelity})
-            about: dict[str, Any] = {"metal": metal, "micrograph": number, "defocus_A": design.defocus_A}
-            about |= {"pixel_size_A": design.camera.pixel_size_A, "Cs_A": design.microscope.Cs_A}
-            named = name_particles(take(design), networks if table == GOLD else few)
-            return Made({table: named.assign(**about, mtf_c2=design.camera.mtf_c2)})
+            named = name_particles(take(design), networks if table == GOLD else {AFTER: networks[AFTER]})
+            named = named.assign(**where, defocus_A=design.defocus_A, pixel_size_A=design.camera.pixel_size_A)
+            return Made({table: named.assign(Cs_A=design.microscope.Cs_A, mtf_c2=design.camera.mtf_c2)})
 
-        return Part(f"{table} {metal} {number}", {"metal": metal, "micrograph": number}, (table,), make)
+        where: dict[str, Any] = {"metal": metal, "micrograph": number}
+        return Part(f"{table} {metal} {number}", where, (table,), make)
 
     seed, numbers = 10_000 * profile.dataset.seed, range(profile.robustness.micrographs)
     parts = [part(GOLD, "Au", seed + number) for number in numbers]
     parts += [part(FOUR, metal, seed + METALS_SEED + number) for metal in METALS for number in numbers]
     origin |= {"particles": PARTICLES, "dose_e_A2": DOSE_E_A2}
     recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "micrographs": RECIPE}
-    return Study(
-        parts, lambda profile: (profile.dataset.fidelity, profile.dataset.seed), origin, recipes, "micrographs"
-    )
+    depends = lambda profile: (profile.dataset.fidelity, profile.dataset.seed)  # noqa: E731
+    return Study(parts, depends, origin, recipes, own="micrographs")
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
     """Of each network: particles found; of those right, wrong and refused; and finds that are no particle.
 
-    Returns
-    -------
-    DataFrame
-        ``network``, ``particles``, ``found``, ``right``, ``wrong`` and ``refused`` as shares, each with the ends
-        ``_low`` and ``_high`` of its 95 % Wilson interval, and ``false_finds``, a number.
+    Columns: ``network``, ``particles``, ``found``, ``right``, ``wrong`` and ``refused`` as shares, each with the ends
+    ``_low`` and ``_high`` of its 95 % Wilson interval, and ``false_finds``, a number.
     """
     rows = []
     for network, part in table.groupby("network", sort=False):
         real = part[part["label"] >= 0]
         found = real[real["found"]]
-        right = found["known"] & (found["predicted"] == found["label"])
-        wrong = found["known"] & (found["predicted"] != found["label"])
-        row: dict[str, Any] = {"network": network, "particles": len(real)}
-        for name, values in (
-            ("found", real["found"]),
-            ("right", right),
-            ("wrong", wrong),
-            ("refused", ~found["known"].astype(bool)),
-        ):
-            low, high = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
-            row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-        rows.append(row | {"false_finds": int((part["label"] < 0).sum())})
+        known, right = found["known"].astype(bool), found["predicted"] == found["label"]
+        rows.append(
+            {"network": network, "particles": len(real)}
+            | share_columns("found", real["found"])
+            | share_columns("right", known & right)
+            | share_columns("wrong", known & ~right)
+            | share_columns("refused", ~known)
+            | {"false_finds": int((part["label"] < 0).sum())}
+        )
     return pd.DataFrame(rows)
 
 
@@ -190,25 +164,16 @@ def found_particles(table: pd.DataFrame) -> pd.DataFrame:
 def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
     """What the particles of each micrograph show together.
 
-    Parameters
-    ----------
-    table
-        Of :func:`micrographs`, with one network.
-
-    Returns
-    -------
-    DataFrame
-        ``metal``, ``micrograph``, ``pixel_size_A``; ``lattice_A`` and ``uncertainty_A``, from rings where ``ring`` is
-        true and else from the spectral check; ``surprise``, the greatest of the three of
-        :class:`~nanoshape_lib.micrographs.pixel_size.Consensus`; and whether the report says (``said``) that it is
-        unusual.
+    The table is of :func:`micrographs`, with one network. Columns: ``metal``, ``micrograph``, ``pixel_size_A``;
+    ``lattice_A`` and ``uncertainty_A``, from rings where ``ring`` is true and else from the spectral check;
+    ``surprise``, the greatest of the three of :class:`~nanoshape_lib.micrographs.pixel_size.Consensus`; and whether the
+    report says (``said``) that it is unusual.
     """
     rows = []
     for (metal, number), part in found_particles(table).groupby(KEYS, sort=False):
         about = part.iloc[0]
-        pixel_A, ring = float(about["pixel_size_A"]), None
-        if np.isfinite(about["ring_A"]):
-            ring = PixelSize(float(about["ring_A"]), float(about["ring_sd_A"]), {})
+        pixel_A, ring_A, ring_sd_A = map(float, about[["pixel_size_A", "ring_A", "ring_sd_A"]])
+        ring = PixelSize(ring_A, ring_sd_A, {}) if np.isfinite(ring_A) else None
         found = consensus(part, pixel_A, ring)
         said = sentences(found, pixel_A, "") or (ring is not None and check(ring, pixel_A, ""))
         lattice_A = GOLD_LATTICE_CONSTANT_A * float(np.exp(found.logarithms[LATTICE]))
@@ -220,29 +185,16 @@ def each_micrograph(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int = 0) -> pd.DataFrame:
+def told_by_count(table: pd.DataFrame, counts: Sequence[int] = (1, 2, 4, 8)) -> pd.DataFrame:
     """How well each metal is told from gold by so many particles of a micrograph together, and by the whole of it.
 
     The score is the greatest surprise. Particles are grouped at random, and each serves once; the rings need the whole
-    field, and serve only there.
+    field, and serve only there. The table is of :func:`micrographs`, with one network and gold among the metals.
 
-    Parameters
-    ----------
-    table
-        Of :func:`micrographs`, with one network and gold among the metals.
-    counts
-        Numbers of particles.
-    seed
-        Of the grouping.
-
-    Returns
-    -------
-    DataFrame
-        ``metal``, ``particles`` (in the order asked for, and 0 for all and the rings), ``auroc`` with its 95 % interval
-        ``low`` to ``high`` over micrographs, and ``micrographs``, those of the metal.
+    Columns: ``metal``, ``particles`` (in the order asked for, and 0 for all and the rings), ``auroc`` with its 95 %
+    interval ``low`` to ``high`` over micrographs, and ``micrographs``, those of the metal.
     """
-    rng = np.random.default_rng(seed)
-    found = found_particles(table).sample(frac=1, random_state=rng)
+    found = found_particles(table).sample(frac=1, random_state=np.random.default_rng(0))
     fewest = int(found.groupby(KEYS).size().min())
     scores: dict[tuple[int, str], list[list[float]]] = {}
     for (metal, _), part in found.groupby(KEYS, sort=False):
@@ -255,32 +207,6 @@ def told_by_count(table: pd.DataFrame, counts: Sequence[int] = COUNTS, seed: int
     rows = []
     for (count, metal), others in scores.items():
         if metal != "Au":
-            value, low, high = auroc(np.array(scores[count, "Au"]), np.array(others))
-            rows.append((metal, count, value, low, high, len(others)))
+            interval = auroc(np.array(scores[count, "Au"]), np.array(others))
+            rows.append((metal, count, *interval, len(others)))
     return pd.DataFrame(rows, columns=["metal", "particles", "auroc", "low", "high", "micrographs"])
-
-
-def write_examples(folder: Path) -> None:
-    """Write the :data:`EXAMPLES`: TIFF files that name their pixel size, and beside each a table of the truth."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (seed, defoci_A) in EXAMPLES.items():
-        design = draw_design(seed)
-        wave, truth = field_wave(design)
-        defoci_A = defoci_A or (design.defocus_A,)
-        images = [
-            form_micrograph(wave, defocus_A, design.microscope, design.camera, seed + number, design.slope)
-            for number, defocus_A in enumerate(defoci_A)
-        ]
-        counts = DOSE_E_A2 * design.camera.pixel_size_A**2
-        stored = np.clip(np.rint(np.stack(images) * counts), 0, 2**16 - 1).astype(np.uint16)
-        tifffile.imwrite(
-            folder / f"{name}.tif",
-            stored if len(stored) > 1 else stored[0],
-            imagej=True,
-            resolution=(10 / design.camera.pixel_size_A,) * 2,
-            metadata={"unit": "nm", "axes": "TYX" if len(stored) > 1 else "YX"},
-        )
-        settings = design.model_dump(mode="json", include={"seed", "fidelity", "block", "microscope", "camera"})
-        settings["defoci_A"] = defoci_A
-        (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        truth.to_csv(folder / f"{name}.csv", index=False)

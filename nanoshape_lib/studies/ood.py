@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
 
@@ -47,7 +46,8 @@ OOD_WAVES = WAVES | {"ood": RECIPE}
 OOD = IMAGES | OOD_WAVES | {"features": features.RECIPE}
 """Versions of the steps that are kept; see `paths.cache_key`."""
 CHUNK = 200
-PIXEL_ERROR = 0.01
+RANGED = Ranges(pixel_error=(-0.01, 0.01))
+"""What the network that was trained on with ranges is held to: a pixel size that is further off is to be noticed."""
 REFERENCES = 100
 CAMERAS, SHARE_USUAL_PIXEL, IMAGES_PER_WAVE = (100, 168), 0.4, 6
 METALS = ("platinum", "palladium", "copper")
@@ -114,7 +114,7 @@ class Fitting:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network."""
+        """The network, on the device."""
         return load_weights(self.weights)[0].to(self.device)
 
     @property
@@ -247,11 +247,6 @@ def calibration_store(design: DatasetDesign, waves: int, folder: Path) -> Store:
 
     They are on all films that the design leaves aside, at orientations of their own: a network and its heads were
     chosen on those of the design's validation set, and what is measured on one film alone differs from others.
-
-    Raises
-    ------
-    NanoshapeError
-        If the design leaves no film aside.
     """
     aside = sorted(set(range(BLOCKS)).difference(*(design.split(split).blocks for split in SPLITS)))
     if not aside:
@@ -280,42 +275,35 @@ def auroc(known: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 
     Both are scores (groups, images of each). The interval is that of DeLong et al. 1988 for groups (Obuchowski 1997).
     """
-    truth = np.repeat([0, 1], [known.size, other.size])
-    area = float(roc_auc_score(truth, np.concatenate([known.ravel(), other.ravel()])))
 
-    def variance(scores: np.ndarray, among: np.ndarray) -> float:
-        ordered = np.sort(among, axis=None)
-        ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
-        return float(np.var(np.mean(ranks / (2 * among.size), axis=1), ddof=1)) / len(scores)
+    def above(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """The share of ``among`` below each score, ties by half, as a mean over each group."""
+        places = [np.searchsorted(np.sort(among, axis=None), scores, side) for side in ("left", "right")]
+        return np.mean(places, axis=(0, 2)) / among.size
 
-    reach = 1.96 * np.sqrt(variance(other, known) + variance(known, other))
+    shares = above(other, known), above(known, other)
+    area, reach = float(shares[0].mean()), 1.96 * np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in shares))
     return area, max(0.0, area - reach), min(1.0, area + reach)
 
 
 def ood_table(trust: Trust, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
     """How well each score, and all together, tell each kind from the test particles, from one image and from a series.
 
-    Returns
-    -------
-    DataFrame
-        ``kind``, ``method``, ``images`` (1 or the series), ``auroc`` with its interval ``low`` to ``high``, the ``bar``
-        that is asked for, ``refused``, the share that the limit for 95 % coverage refuses, and ``groups``.
+    Columns: ``kind``, ``method``, ``images`` (1 or the series), ``auroc`` with its interval ``low`` to ``high``, the
+    ``bar`` that is asked for, ``refused``, the share that the limit for 95 % coverage refuses, and ``groups``.
     """
     rows = []
     for count in (1, series):
-        by_score = dict(zip((*SCORES, ALL), _scores(test.judged(trust, count)), strict=True))
+        usual = test.judged(trust, count)
         for kind, seen in tqdm(kinds.items(), desc="AUROC", unit="kind"):
             judged = seen.judged(trust, count)
-            for (method, usual), other in zip(by_score.items(), _scores(judged), strict=True):
-                known, others = (each.reshape(-1, series // count) for each in (usual, other))
+            for place, method in enumerate((*SCORES, ALL)):
+                scores = (each.ood_score if method == ALL else each.parts[:, place] for each in (usual, judged))
+                known, others = (each.reshape(-1, series // count) for each in scores)
                 refused = (~judged.members.any(axis=1)).mean() if method == ALL else np.nan
                 rows.append((kind, method, count, *auroc(known, others), BARS.get(kind), refused, len(others)))
     columns = ["kind", "method", "images", "auroc", "low", "high", "bar", "refused", "groups"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _scores(judged: Judgement) -> list[np.ndarray]:
-    return [*judged.parts.T, judged.ood_score]
 
 
 def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int) -> dict[str, np.ndarray]:
@@ -345,12 +333,9 @@ def _sets(trust: Trust, held: Scored, asked: Judgement, count: int, series: int)
 def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], series: int) -> pd.DataFrame:
     """How often the set for 95 % holds the true shape: on test particles, in parts of these, and under each shift.
 
-    Returns
-    -------
-    DataFrame
-        ``shift``, ``method``, ``images`` of a decision, ``coverage`` with its group-bootstrap interval ``low`` to
-        ``high``, ``size``, the mean number of shapes in sets that are not empty, ``empty``, the share of empty ones,
-        ``accuracy`` of the first choice, ``accuracy_known`` among the sets that are not empty, ``groups``.
+    Columns: ``shift``, ``method``, ``images`` of a decision, ``coverage`` with its group-bootstrap interval ``low`` to
+    ``high``, ``size``, the mean number of shapes in sets that are not empty, ``empty``, the share of empty ones,
+    ``accuracy`` of the first choice, ``accuracy_known`` among the sets that are not empty, ``groups``.
     """
     rows = []
     shifts = {"none": test} | {name: seen for name, seen in kinds.items() if (seen.about["label"] >= 0).all()}
@@ -375,53 +360,44 @@ def coverage_table(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Sc
     return pd.DataFrame(rows, columns=[*columns, "groups"])
 
 
-def measured(trust: Trust, held: Scored, test: Scored, kinds: dict[str, Scored], name: str) -> Made:
-    """The tables ``trust_NAME_ood`` and ``trust_NAME_coverage`` of a network, with what stands behind them."""
-    series, label = max(trust.calibrations), test.about["label"]
+def ood_study(fitting: Fitting) -> Made:
+    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure it.
+
+    The tables are ``trust_NAME_ood``, see :func:`ood_table`, and ``trust_NAME_coverage``, see :func:`coverage_table`.
+    Nothing but the reported numbers is learned from the test set and from the kinds.
+    """
+    sizes, series, name = fitting.sizes, fitting.sizes.series, fitting.weights.stem
+    aside = calibration_store(fitting.store.design, sizes.held, fitting.cache)
+    held = fitting.scored_split(aside, "validation", sizes.held)
+    test = fitting.scored_split(fitting.store, "test", sizes.test)
+    trust = calibrate(fitting.heads, held.logits, held.measured, held.about["label"].to_numpy(np.int64), series)
+    whole = {kind: fitting.scored_kind(kind) for kind in KINDS}
+    kinds: dict[str, Scored] = {}
+    for kind, seen in whole.items():
+        kinds |= {kind: seen} | (by_fringes(kind, seen, fitting.kinds_design) if kind in METALS else {})
     views = {"one_view": test.logits[:, 0], "averaged": test.logits.mean(axis=1)}
     predicted = {view: predictions_table(test.about, each, trust.temperature) for view, each in views.items()}
     about = {
-        "particles": {"held": len(held.about) // series, "test": len(label) // series},
+        "particles": {"held": len(held.about) // series, "test": len(test.about) // series},
         "temperature": trust.temperature,
         **{f"calibration_error_{view}": calibration_error(each) for view, each in predicted.items()},
         **{f"accuracy_{view}": float(each["correct"].mean()) for view, each in predicted.items()},
+        "sizes": sizes._asdict(),
     }
-    whole = {kind: seen for kind, seen in kinds.items() if ", " not in kind}
     tables = {
         f"trust_{name}_ood": ood_table(trust, test, kinds, series),
         f"trust_{name}_coverage": coverage_table(trust, held, test, whole, series),
     }
-    return Made(tables, about=about)
-
-
-def ood_study(fitting: Fitting) -> Made:
-    """Calibrate a network, write ``NAME.trust.safetensors`` beside it, and measure it; see :func:`measured`.
-
-    Nothing but the reported numbers is learned from the test set and from the kinds.
-    """
-    sizes = fitting.sizes
-    aside = calibration_store(fitting.store.design, sizes.held, fitting.cache)
-    held = fitting.scored_split(aside, "validation", sizes.held)
-    test = fitting.scored_split(fitting.store, "test", sizes.test)
-    labels = held.about["label"].to_numpy(np.int64)
-    trust = calibrate(fitting.heads, held.logits, held.measured, labels, sizes.series)
-    kinds: dict[str, Scored] = {}
-    for name in KINDS:
-        kinds[name] = fitting.scored_kind(name)
-        kinds |= by_fringes(name, kinds[name], fitting.kinds_design) if name in METALS else {}
-    made = measured(trust, held, test, kinds, fitting.weights.stem)
     save_trust(trust, fitting.weights)
-    return made._replace(about={**made.about, "sizes": sizes._asdict()})
+    return Made(tables, about=about)
 
 
 def ood(job: Job) -> Study:
     """The study of the six-block network and of the one trained on with ranges, each at settings like its training's.
 
-    Pixels of the second are up to 1 % longer or shorter than believed: the images it was trained with are not held to
-    that, but a pixel size that is further off is to be noticed. Some of its training images are kept as
-    ``reference_images``.
+    Pixels of the second are up to 1 % longer or shorter than believed, see :data:`RANGED`. Some of its training images
+    are kept as ``reference_images``.
     """
-    ranged = Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR))
     sizes, cache = Sizes.of(job.profile), cache_folder() / "ood"
 
     def part(name: str, ranges: Ranges | None) -> Part:
@@ -434,12 +410,12 @@ def ood(job: Job) -> Study:
     def references() -> Made:
         store = prepared_store(job.profile)
         count = min(REFERENCES, store.design.records("train"))
-        images = split_images(store, "train", partial(as_ranged(ranged), 1), range(count))
+        images = split_images(store, "train", partial(as_ranged(RANGED), 1), range(count))
         save_images_of("reference_images", images, job.folder)
         table = store.table("train").iloc[:count].assign(defocus_A=images.table["defocus_A"])
         return Made({"reference_images": table}, about={"settings": "drawn from ranges"})
 
-    parts = [part("cnn6", None), part("cnn6_ranges", ranged)]
+    parts = [part("cnn6", None), part("cnn6_ranges", RANGED)]
     parts.append(Part("references", {"network": "references"}, ("reference_images",), references))
     origin = {"weights_sha256": {name: file_sha256(job.weights_file(name)) for name in ("cnn6", "cnn6_ranges")}}
     return Study(parts, lambda profile: profile.dataset, origin, OOD, "ood")

@@ -14,10 +14,12 @@ from nanoshape_lib.simulation.devices import check_device
 from nanoshape_lib.simulation.optics import Ranges
 
 
-class Trainings(BaseModel):
-    """How the networks of a study are trained: for so many epochs, or more if they have too few steps."""
-
+class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Trainings(_Settings):
+    """How the networks of a study are trained: for so many epochs, or more if they have too few steps."""
 
     trainings: int = Field(ge=1)
     epochs: int = Field(ge=1)
@@ -50,22 +52,18 @@ class ControlStudy(Trainings):
     test_waves: int = Field(ge=1)
 
 
-class FreshTraining(BaseModel):
+class FreshTraining(_Settings):
     """Training images of the best network that are drawn anew for each pass; see :class:`FreshImages`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images_per_wave: int = Field(ge=1)
     passes: int = Field(ge=1)
 
 
-class DomainRandomisation(BaseModel):
+class DomainRandomisation(_Settings):
     """How a network is trained on with settings of the microscope drawn from ranges; every choice here is ours.
 
     Of the waves of each split the first so many are used, at most those there are.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ranges: Ranges = Ranges()
     images_per_wave: int = Field(2, ge=1, description="images at random settings that a wave gives to one pass")
@@ -75,10 +73,8 @@ class DomainRandomisation(BaseModel):
     training: TrainingConfig = TrainingConfig(epochs=5, learning_rate=1e-3)
 
 
-class RobustnessStudy(BaseModel):
+class RobustnessStudy(_Settings):
     """How networks are trained on with ranges, fully and briefly, and how many particles they are asked about."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain_randomisation: DomainRandomisation = DomainRandomisation()
     ablations: DomainRandomisation = DomainRandomisation(
@@ -91,14 +87,12 @@ class RobustnessStudy(BaseModel):
     micrographs: int = Field(40, ge=1, description="whole micrographs of each metal")
 
 
-class Profile(BaseModel):
+class Profile(_Settings):
     """One profile: data set, best network, the studies and the grids of the convergence table.
 
     Without ``fresh`` the best network learns from the same images in every epoch. The studies choose their
     epoch by the first ``validation_waves`` of the validation set, or by all of it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     summary: str
@@ -148,21 +142,10 @@ def load_profile(name: str, seed: int = 0) -> Profile:
 def load_design(source: str, seed: int | None = None) -> DatasetDesign:
     """The design in a YAML file, or that of a shipped profile.
 
-    Parameters
-    ----------
-    source
-        Path of a file, known by its ending ``.yml`` or ``.yaml``, with the fields of
-        :class:`~nanoshape_lib.datasets.design.DatasetDesign`, alone or below the key ``dataset``; or the name of a
-        profile.
-    seed
-        Root of all random numbers in place of the file's own.
-
-    Raises
-    ------
-    NanoshapeError
-        If there is no such file or profile, or the file is no YAML mapping.
-    ValidationError
-        If the design makes no sense.
+    The source is the path of a file, known by its ending ``.yml`` or ``.yaml``, with the fields of
+    :class:`~nanoshape_lib.datasets.design.DatasetDesign`, alone or below the key ``dataset``; or the name of a profile.
+    The seed replaces the file's own. Raises NanoshapeError if there is no such file or profile, or the file is no YAML
+    mapping, and ValidationError if the design makes no sense.
     """
     path = Path(source)
     if path.suffix.lower() not in {".yml", ".yaml"}:

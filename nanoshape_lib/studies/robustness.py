@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 from torch import nn
 
 from nanoshape_lib.datasets.design import DatasetDesign
@@ -26,7 +25,13 @@ from nanoshape_lib.datasets.images import (
     make_images_at,
 )
 from nanoshape_lib.datasets.store import Store
-from nanoshape_lib.networks.evaluation import accuracy_interval, calibration_error, fit_temperature, predictions_table
+from nanoshape_lib.networks.evaluation import (
+    accuracy_interval,
+    calibration_error,
+    fit_temperature,
+    predictions_table,
+    share_columns,
+)
 from nanoshape_lib.networks.models import load_weights, save_weights
 from nanoshape_lib.networks.training import evaluate, fit, predict
 from nanoshape_lib.particles.shapes import Shape
@@ -35,7 +40,7 @@ from nanoshape_lib.paths import cache_key, file_sha256
 from nanoshape_lib.simulation.devices import on_all_cores
 from nanoshape_lib.simulation.exit_waves import exit_wave
 from nanoshape_lib.simulation.optics import Ranges, Setting
-from nanoshape_lib.studies.ood import PIXEL_ERROR
+from nanoshape_lib.studies.ood import RANGED
 from nanoshape_lib.studies.profiles import DomainRandomisation, Profile
 from nanoshape_lib.studies.runner import Job, Made, Part, Study
 from nanoshape_lib.studies.trainings import IMAGES, RECIPES, image_set, prepared_store
@@ -65,9 +70,8 @@ BEFORE, AFTER = "cnn6", "cnn6_ranges"
 
 def _kept(store: Store, step: str, make: Callable[[], ImageSet], **design: Any) -> ImageSet:
     """Images that are formed once and kept beside a store."""
-    return kept_images(
-        Path(store.path).parent / f"{step}-{cache_key(step, IMAGES, waves_of=store.design, **design)}", make
-    )
+    key = cache_key(step, IMAGES, waves_of=store.design, **design)
+    return kept_images(Path(store.path).parent / f"{step}-{key}", make)
 
 
 def _images_at(store: Store, split: Split, waves: int, ranges: Ranges, images: int, **turns: Any) -> ImageSet:
@@ -103,38 +107,18 @@ def fine_tune(
 ) -> tuple[nn.Module, dict, ImageSet]:
     """Train on from given weights with a plan's ranges, or take up again where an interrupted call stopped.
 
-    The epoch is chosen by validation waves at settings drawn from the same ranges.
-
-    Returns
-    -------
-    model, card, validation
-        Two of :func:`nanoshape_lib.networks.training.fit`, the card with ``ranges``, ``passes`` and the SHA-256 of
-        ``start``; and the validation images.
-
-    Raises
-    ------
-    OutOfTime
-        If the deadline, a value of ``time.monotonic()`` [s], is over before the last epoch.
+    The epoch is chosen by validation waves at settings drawn from the same ranges, which are returned, too, after the
+    model and the card of :func:`nanoshape_lib.networks.training.fit`; the card has the SHA-256 of ``start``.
     """
     digest, ranges, images = file_sha256(start), plan.ranges, plan.images_per_wave
     key = cache_key("domain randomisation", RECIPES, waves_of=store.design, plan=plan)
     folder = Path(store.path).parent / f"domain-randomisation-{key}"
-    validation = kept_images(
-        folder / "validation", lambda: _images_at(store, "validation", plan.validation_waves, ranges, images)
-    )
-
-    def drawn(number: int) -> ImageSet:
-        return _images_at(store, "train", plan.waves, ranges, images, turned=True, number=number)
-
-    train = FreshImages(folder, plan.passes, drawn)
+    chosen = partial(_images_at, store, "validation", plan.validation_waves, ranges, images)
+    validation = kept_images(folder / "validation", chosen)
+    drawn = partial(_images_at, store, "train", plan.waves, ranges, images, turned=True)
+    train = FreshImages(folder, plan.passes, lambda number: drawn(number=number))
     model, card = fit(plan.training, train, validation, folder / f"run-{digest[:12]}", deadline, start)
     return model, card | {"ranges": ranges.model_dump(), "passes": plan.passes, "start": digest}, validation
-
-
-def _row(network: str, setting: str, value: float, predictions: pd.DataFrame) -> dict:
-    accuracy, low, high = accuracy_interval(predictions)
-    row = {"network": network, "setting": setting, "value": value, "accuracy": accuracy, "low": low, "high": high}
-    return row | {"images": len(predictions), "particles": predictions["group"].nunique()}
 
 
 def accuracies(
@@ -142,12 +126,9 @@ def accuracies(
 ) -> pd.DataFrame:
     """Accuracy of networks at random settings and at the values of sweeps.
 
-    Returns
-    -------
-    DataFrame
-        Columns network, setting (``original``: the profile's own test images, ``random``, or a field of
-        :class:`~nanoshape_lib.simulation.optics.Setting`), value, accuracy with its interval low to high, images and
-        particles.
+    Columns: ``network``, ``setting`` (``original``: the profile's own test images, ``random``, or a field of
+    :class:`~nanoshape_lib.simulation.optics.Setting`), ``value``, ``accuracy`` with its interval ``low`` to ``high``,
+    ``images`` and ``particles``.
     """
     study, rows = profile.robustness, []
     for setting in settings:
@@ -161,8 +142,10 @@ def accuracies(
         for name, network in networks.items():
             told = evaluate(network, images)
             parts = {v: told[told[setting] == v] for v in SWEEPS[setting]} if setting in SWEEPS else {math.nan: told}
-            rows += [_row(name, setting, value, part) for value, part in parts.items()]
-    return pd.DataFrame(rows)
+            for value, part in parts.items():
+                rows.append((name, setting, value, *accuracy_interval(part), len(part), part["group"].nunique()))
+    columns = ["network", "setting", "value", "accuracy", "low", "high", "images", "particles"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _on_device(job: Job, plan: DomainRandomisation) -> DomainRandomisation:
@@ -171,14 +154,15 @@ def _on_device(job: Job, plan: DomainRandomisation) -> DomainRandomisation:
     return plan.model_copy(update={"training": training})
 
 
-def _origin(plan: DomainRandomisation, start: Path) -> dict:
+def _study(parts: list[Part], plan: DomainRandomisation, start: Path) -> Study:
+    """A study of networks that are trained on with a plan."""
+
+    def depends(profile: Profile) -> Any:
+        study = profile.robustness
+        return profile.dataset, study.original_waves, study.random_waves, study.sweep_waves
+
     dumped = plan.model_dump(mode="json", exclude={"training": {"device"}})
-    return {"start_sha256": file_sha256(start), "plan": dumped}
-
-
-def _asked(profile: Profile) -> Any:
-    study = profile.robustness
-    return profile.dataset, study.original_waves, study.random_waves, study.sweep_waves
+    return Study(parts, depends, {"start_sha256": file_sha256(start), "plan": dumped}, RECIPES)
 
 
 def domain_randomisation(job: Job) -> Study:
@@ -218,15 +202,15 @@ def domain_randomisation(job: Job) -> Study:
         return pd.DataFrame(rows, columns=["network", "temperature", "calibration_error", "calibration_error_scaled"])
 
     def part(setting: str) -> Part:
-        own = {"domain_randomisation_calibration": calibration} if setting == RANDOM else {}
+        also = ("domain_randomisation_calibration",) if setting == RANDOM else ()
 
         def make() -> Made:
-            tables = {table: asked(setting)} | {name: each() for name, each in own.items()}
+            tables = {table: asked(setting)} | {name: calibration() for name in also}
             return Made(tables, tuned()[2]["seconds"] if setting == ORIGINAL else None)
 
-        return Part(setting, {"setting": setting}, (table, *own), make)
+        return Part(setting, {"setting": setting}, (table, *also), make)
 
-    return Study([part(setting) for setting in (ORIGINAL, RANDOM, *SWEEPS)], _asked, _origin(plan, start), RECIPES)
+    return _study([part(setting) for setting in (ORIGINAL, RANDOM, *SWEEPS)], plan, start)
 
 
 def ablations(job: Job) -> Study:
@@ -256,7 +240,7 @@ def ablations(job: Job) -> Study:
 
         return Part(name, {"network": name}, (table,), make)
 
-    return Study([part(left_out) for left_out in (None, *plan.ranges.drawn)], _asked, _origin(plan, start), RECIPES)
+    return _study([part(left_out) for left_out in (None, *plan.ranges.drawn)], plan, start)
 
 
 def specimen_images(
@@ -296,23 +280,19 @@ def specimens(job: Job) -> Study:
     ``accuracy`` of the first choice and the share ``refused``, both with a 95 % Wilson interval.
     """
     design, asked = job.profile.dataset, job.profile.robustness.specimen_waves
-    draws = {BEFORE: as_designed(design), AFTER: as_ranged(Ranges(pixel_error=(-PIXEL_ERROR, PIXEL_ERROR)))}
+    draws = {BEFORE: as_designed(design), AFTER: as_ranged(RANGED)}
     networks, origin = classifiers(job)
 
     def part(quantity: str, value: float) -> Part:
         def make() -> Made:
             waves, rows = min(asked, design.records("test")), []
-            images, labels = specimen_images(
-                design, Specimen.model_validate({quantity: value}), draws, waves, job.device
-            )
+            specimen = Specimen.model_validate({quantity: value})
+            images, labels = specimen_images(design, specimen, draws, waves, job.device)
             for name, classifier in networks.items():
                 said = classifier.classify(images[name])
-                row = {"network": name, "quantity": quantity, "value": value, "particles": waves}
                 right = said["predicted"] == [Shape(label).title for label in labels]
-                for share, counted in (("accuracy", right), ("refused", ~said["known"])):
-                    ends = binomtest(int(counted.sum()), waves).proportion_ci(method="wilson")
-                    row |= {share: counted.mean(), f"{share}_low": ends.low, f"{share}_high": ends.high}
-                rows.append(row)
+                row = {"network": name, "quantity": quantity, "value": value, "particles": waves}
+                rows.append(row | share_columns("accuracy", right) | share_columns("refused", ~said["known"]))
             return Made({"specimens": pd.DataFrame(rows)})
 
         return Part(f"{quantity} {value:g}", {"quantity": quantity, "value": float(value)}, ("specimens",), make)

@@ -63,18 +63,10 @@ class Made(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One part of a study.
+    """One part of a study: the values of the columns that tell its rows from those of other parts, and its tables.
 
-    Attributes
-    ----------
-    name
-        Its name, in the study.
-    where
-        Values of the columns that tell its rows from those of other parts.
-    tables
-        Names of the tables that it has rows of. A table without these columns belongs to the part as a whole.
-    make
-        Makes the rows; raises :class:`~nanoshape_lib.errors.OutOfTime` if it could not end in time.
+    A table without these columns belongs to the part as a whole. ``make`` makes the rows, and raises
+    :class:`~nanoshape_lib.errors.OutOfTime` if it could not end in time.
     """
 
     name: str
@@ -87,21 +79,10 @@ class Part(NamedTuple):
 class Study:
     """A study: parts, in the order of their rows.
 
-    Attributes
-    ----------
-    parts
-        The parts.
-    depends
-        What the results of a profile depend on: tables of another profile with the same are continued.
-    origin
-        Further provenance that must be the same too, such as the digests of the weights.
-    recipes
-        Versions of the steps that stand behind the tables; those of the steps before the study may have been raised
-        since: then the tables say both.
-    own
-        Which of them is the study's own: tables of another version of it are refused.
-    wide
-        Tables of one column a part, named like it, beside the column ``group``.
+    Tables of another profile are continued if what the results depend on, ``depends``, and the further provenance
+    ``origin``, such as digests of weights, are the same. ``recipes`` are versions of the steps behind the tables: where
+    they were raised since, the tables say both; but tables of another version of the study's ``own`` are refused.
+    The table ``wide`` has one column a part, named like it, beside the column ``group``.
     """
 
     parts: list[Part]
@@ -112,15 +93,10 @@ class Study:
     wide: str = ""
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that no study has."""
-    if name not in STUDIES:
-        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
-
-
 def study(name: str, job: Job) -> Study:
     """The study of this name, none of its parts made."""
-    check_name(name)
+    if name not in STUDIES:
+        raise NanoshapeError(f"name is {name!r}, but must be one of {', '.join(STUDIES)}")
     return getattr(import_module(f"nanoshape_lib.studies.{STUDIES[name]}"), name)(job)
 
 
@@ -129,15 +105,8 @@ def run(asked: Study, job: Job, progress: str = "study") -> list[str]:
 
     Interrupted at any moment, the same call goes on: the tables always hold whole parts, and agree with each other.
 
-    Returns
-    -------
-    list of str
-        Names of the parts that are missing still, because the time was up.
-
-    Raises
-    ------
-    NanoshapeError
-        If the folder holds tables of another design or recipe.
+    Returns the names of the parts that are missing still, because the time was up. Raises NanoshapeError if the folder
+    holds tables of another design or recipe.
     """
     save_tables({}, job.folder)
     tables, origins = _read(asked, job)
@@ -163,9 +132,8 @@ Cells = dict[str, pd.DataFrame]
 def _read(asked: Study, job: Job) -> tuple[Cells, dict[str, dict]]:
     """The tables that an earlier call left, their cells as text, and their provenance."""
     tables, origins = {}, {}
-    for name in {name: None for part in asked.parts for name in part.tables}:
-        if not (job.folder / f"{name}.csv").is_file():
-            continue
+    names = {name: None for part in asked.parts for name in part.tables}
+    for name in (name for name in names if (job.folder / f"{name}.csv").is_file()):
         tables[name], origin = load_results(name, job.folder, as_text=True)
         try:
             same = origin.get("recipes", {}).get(asked.own) == asked.recipes.get(asked.own) and asked.depends(

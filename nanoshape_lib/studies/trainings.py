@@ -116,14 +116,32 @@ def _run_folder(profile: Profile, config: TrainingConfig, rows: np.ndarray) -> P
 
 def train_and_test(
     profile: Profile, config: TrainingConfig, sets: ImageSets, rows: np.ndarray, deadline: float = math.inf
-) -> tuple[dict, np.ndarray]:
-    """The card of a training as by :func:`train_once`, and the logits for the test images, kept with its weights."""
+) -> tuple[dict, pd.DataFrame]:
+    """The row of a training in the table of figure S1, and its predictions for the test images.
+
+    The logits are kept with the weights of :func:`train_once`.
+    """
     model, card = train_once(profile, config, sets, rows, deadline)
-    path = _run_folder(profile, config, rows) / "test_logits.npy"
+    path, test = _run_folder(profile, config, rows) / "test_logits.npy", sets["test"]
     if not path.exists():
         with replacing(path) as partial:
-            np.save(partial, predict(model, sets["test"].images))
-    return card, np.load(path)
+            np.save(partial, predict(model, test.images))
+    logits = np.load(path)
+    predictions = predictions_table(test.table, logits)
+    accuracy, low, high = accuracy_interval(predictions)
+    row = {name: card[name] for name in ("architecture", "train_images", "train_waves")} | {
+        "seed": config.seed,
+        "parameters": card["parameters"],
+        "epochs": len(card["history"]),
+        "val_accuracy": card["history"][card["best_epoch"] - 1]["validation_accuracy"],
+        "test_accuracy": accuracy,
+        "test_low": low,
+        "test_high": high,
+        "test_particle_accuracy": by_particle(test.table, logits)["correct"].mean(),
+        "seconds": card["seconds"],
+        "device": card["config"]["device"],
+    }
+    return row, predictions
 
 
 def best_network(
@@ -136,13 +154,7 @@ def best_network(
 
 
 def choose_rows(profile: Profile, waves: int, defoci_per_wave: int) -> np.ndarray:
-    """Rows of the training images: the first ``waves`` exit waves, each at defoci spread evenly over the series.
-
-    Raises
-    ------
-    NanoshapeError
-        If the profile's data set has fewer waves or defoci.
-    """
+    """Rows of the training images: the first ``waves`` exit waves, each at defoci spread evenly over the series."""
     design = profile.dataset
     available, series = design.records("train"), len(design.defoci_A)
     if not 0 < waves <= available or not 0 < defoci_per_wave <= series:
@@ -189,26 +201,20 @@ def sampling_runs(profile: Profile) -> list[Run]:
 
 
 def architecture_study(profile: Profile, sets: ImageSets) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Figure S1: every architecture at every training-set size, several trainings each.
+    """Figure S1: every architecture at every training-set size, several trainings each, and its right shares.
 
-    Returns
-    -------
-    table
-        One row a training: architecture, train_images, train_waves, seed, parameters, epochs, val_accuracy,
-        test_accuracy with its interval test_low to test_high, test_particle_accuracy, seconds and device. Trainings
-        with the same seed see the same images in the same order.
-    shares
-        Share of each test particle's images that each training gets right: one row a particle, one column a
-        training, named by architecture, train_images, train_waves and seed.
+    The table has one row a training: ``architecture``, ``train_images``, ``train_waves``, ``seed``, ``parameters``,
+    ``epochs``, ``val_accuracy``, ``test_accuracy`` with its interval ``test_low`` to ``test_high``,
+    ``test_particle_accuracy``, ``seconds`` and ``device``. Trainings with the same seed see the same images in the same
+    order. The shares of each test particle's images that are classified rightly have one row a particle and one column
+    a training, named by the first four of these.
     """
-    test, rows, columns = sets["test"].table, [], {}
+    rows, shares = [], {}
     for config, chosen in architecture_runs(profile):
-        card, logits = train_and_test(profile, config, sets, chosen)
-        rows.append(_result_row(card, logits, test))
-        columns[tuple(rows[-1][name] for name in RUN)] = (
-            predictions_table(test, logits).groupby("group")["correct"].mean()
-        )
-    return pd.DataFrame(rows), pd.DataFrame(columns).rename_axis(columns=RUN)
+        row, predictions = train_and_test(profile, config, sets, chosen)
+        rows.append(row)
+        shares[tuple(row[name] for name in RUN)] = predictions.groupby("group")["correct"].mean()
+    return pd.DataFrame(rows), pd.DataFrame(shares).rename_axis(columns=RUN)
 
 
 def architecture_differences(
@@ -216,49 +222,19 @@ def architecture_differences(
 ) -> pd.DataFrame:
     """Paired differences of test accuracy between architectures, at every size at which both were trained.
 
-    Parameters
-    ----------
-    shares
-        Of :func:`architecture_study` or :func:`shipped_shares`.
-    pairs
-        Architectures to be compared, by trainings with equal seeds.
-
-    Returns
-    -------
-    DataFrame
-        One row a pair and size: first, second, train_images, trainings, difference (first minus second), and its
-        interval low to high, see :func:`nanoshape_lib.networks.evaluation.training_difference`.
+    The shares are of :func:`architecture_study` or :func:`shipped_shares`; trainings with equal seeds are compared.
+    Columns: ``first``, ``second``, ``train_images``, ``trainings``, ``difference`` (first minus second) with its
+    interval ``low`` to ``high``, see :func:`nanoshape_lib.networks.evaluation.training_difference`.
     """
-    rows = []
+    runs, rows = set(shares.columns), []
     for first, second in pairs:
-        both = [shares[name] if name in shares else pd.DataFrame() for name in (first, second)]
-        for run in sorted({run[:2] for run in both[0].columns} & {run[:2] for run in both[1].columns}):
-            seeds = sorted(set(both[0][run].columns) & set(both[1][run].columns))
+        for size in sorted({run[1:3] for run in runs}):
+            seeds = sorted(run[3] for run in runs if run[:3] == (first, *size) and (second, *run[1:]) in runs)
             if seeds:
-                right, other = (each[run][seeds].to_numpy().T for each in both)
-                found = training_difference(shares.index.to_numpy(), right, other)
-                rows.append((first, second, run[0], len(seeds), *found))
+                both = ([(name, *size, seed) for seed in seeds] for name in (first, second))
+                found = training_difference(shares.index.to_numpy(), *(shares[each].to_numpy().T for each in both))
+                rows.append((first, second, size[0], len(seeds), *found))
     return pd.DataFrame(rows, columns=["first", "second", "train_images", "trainings", "difference", "low", "high"])
-
-
-def _result_row(card: dict, logits: np.ndarray, test: pd.DataFrame) -> dict:
-    """One row of the table of figure S1."""
-    accuracy, low, high = accuracy_interval(predictions_table(test, logits))
-    return {
-        "architecture": card["architecture"],
-        "train_images": card["train_images"],
-        "train_waves": card["train_waves"],
-        "seed": card["config"]["seed"],
-        "parameters": card["parameters"],
-        "epochs": len(card["history"]),
-        "val_accuracy": card["history"][card["best_epoch"] - 1]["validation_accuracy"],
-        "test_accuracy": accuracy,
-        "test_low": low,
-        "test_high": high,
-        "test_particle_accuracy": by_particle(test, logits)["correct"].mean(),
-        "seconds": card["seconds"],
-        "device": card["config"]["device"],
-    }
 
 
 def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
@@ -268,15 +244,15 @@ def sampling_study(profile: Profile, sets: ImageSets) -> pd.DataFrame:
     """
     tables = []
     for index, (config, rows) in enumerate(sampling_runs(profile)):
-        card, logits = train_and_test(profile, config, sets, rows)
-        about = {"defoci_per_wave": card["train_images"] // card["train_waves"], "waves": card["train_waves"]}
-        about |= {"training": index % profile.sampling.trainings}
-        tables.append(predictions_table(sets["test"].table, logits).assign(**about))
+        row, predictions = train_and_test(profile, config, sets, rows)
+        waves, number = row["train_waves"], index % profile.sampling.trainings
+        defoci = row["train_images"] // waves
+        tables.append(predictions.assign(defoci_per_wave=defoci, waves=waves, training=number))
     return pd.concat(tables, ignore_index=True)
 
 
 def architectures(job: Job) -> Study:
-    """The study of figure S1; see :func:`architecture_study`."""
+    """The study of figure S1."""
     return _trainings(job, "architectures", architecture_runs(job.profile))
 
 
@@ -288,14 +264,11 @@ def sampling(job: Job) -> Study:
 def _trainings(job: Job, name: str, runs: list[Run]) -> Study:
     """A study of one part a training.
 
-    Its tables are ``NAME``, as of :func:`architecture_study`; ``NAME_particles``, how many images of each test
-    particle each training gets right; and ``NAME_confusions``.
+    Its tables are ``NAME``, as of :func:`architecture_study`; ``NAME_particles``, how many images of each test particle
+    each training gets right; and ``NAME_confusions``.
     """
-    profile = job.profile
-
-    @cache
-    def sets() -> ImageSets:
-        return image_sets(profile, prepared_store(profile))
+    profile, names = job.profile, (name, f"{name}_particles", f"{name}_confusions")
+    sets = cache(lambda: image_sets(profile, prepared_store(profile)))
 
     def part(config: TrainingConfig, rows: np.ndarray) -> Part:
         waves = len(np.unique(rows // len(profile.dataset.defoci_A)))
@@ -303,23 +276,18 @@ def _trainings(job: Job, name: str, runs: list[Run]) -> Study:
         column = "-".join(map(str, where.values()))
 
         def make() -> Made:
-            card, logits = train_and_test(profile, config, sets(), rows, job.deadline)
-            test = sets()["test"].table
-            predictions = predictions_table(test, logits)
-            tables = {
-                name: pd.DataFrame([_result_row(card, logits, test)]),
-                f"{name}_particles": predictions.groupby("group")["correct"].sum().rename(column).reset_index(),
-                f"{name}_confusions": confusion_counts(predictions).assign(**where),
-            }
-            return Made(tables, card["seconds"])
+            row, predictions = train_and_test(profile, config, sets(), rows, job.deadline)
+            particles = predictions.groupby("group")["correct"].sum().rename(column).reset_index()
+            made = pd.DataFrame([row]), particles, confusion_counts(predictions).assign(**where)
+            return Made(dict(zip(names, made, strict=True)), row["seconds"])
 
-        return Part(column, where, (name, f"{name}_particles", f"{name}_confusions"), make)
+        return Part(column, where, names, make)
 
     def depends(profile: Profile) -> Any:
         study: Trainings = getattr(profile, name)
         return profile.dataset, profile.validation_waves, study.epochs, study.steps, study.batch_size
 
-    return Study([part(*run) for run in runs], depends, recipes=RECIPES, wide=f"{name}_particles")
+    return Study([part(*run) for run in runs], depends, recipes=RECIPES, wide=names[1])
 
 
 def best(job: Job) -> Study:
@@ -348,9 +316,9 @@ def best(job: Job) -> Study:
             particles = particles.assign(nearest_deg=nearest_direction(particles, store.table("train")))
             chosen = choose_examples(predictions_table(test.table, logits))
             save_images_of(examples, test.take(chosen["row"].to_numpy()), job.folder)
-            made = {"temperature": temperature, "test_accuracy": decisions["accuracy"][0]}
-            made |= {"profile": profile.model_dump(mode="json")}
-            save_weights(model, card | made, job.weights / f"{architecture}.safetensors")
+            about = {"temperature": temperature, "test_accuracy": decisions["accuracy"][0]}
+            about |= {"profile": profile.model_dump(mode="json")}
+            save_weights(model, card | about, job.weights / f"{architecture}.safetensors")
             outputs = test.table[["group", "defocus_A", "contrast"]].assign(**columns)
             tables = {"best": decisions, "best_particles": particles, own: outputs, examples: chosen}
             return Made(tables, card["seconds"])
@@ -377,15 +345,7 @@ def _decisions(test: pd.DataFrame, logits: np.ndarray, temperature: float) -> pd
 def shipped_predictions(architecture: Architecture, temperature: float = 1.0, folder: Path = RESULTS) -> pd.DataFrame:
     """What a shipped network says of every image of its test set, with what is known of each particle.
 
-    Returns
-    -------
-    DataFrame
-        As :func:`nanoshape_lib.networks.evaluation.predictions_table`, with the logits ``z0`` to ``z4``.
-
-    Raises
-    ------
-    NanoshapeError
-        If no results of this network are in the folder.
+    As :func:`nanoshape_lib.networks.evaluation.predictions_table`, with the logits ``z0`` to ``z4``.
     """
     outputs, particles = (load_results(f"best_{name}", folder)[0] for name in (architecture, "particles"))
     table = outputs.merge(particles, on="group", validate="many_to_one")
@@ -393,13 +353,7 @@ def shipped_predictions(architecture: Architecture, temperature: float = 1.0, fo
 
 
 def shipped_shares(study: str, folder: Path = RESULTS) -> pd.DataFrame:
-    """Shares, as of :func:`architecture_study`, of the shipped trainings of ``architectures`` or ``sampling``.
-
-    Raises
-    ------
-    NanoshapeError
-        If no results of this study are in the folder.
-    """
+    """Shares, as of :func:`architecture_study`, of the shipped trainings of ``architectures`` or ``sampling``."""
     particles, origin = load_results(f"{study}_particles", folder)
     counts = particles.set_index("group")
     runs = [(name, *map(int, numbers)) for name, *numbers in (str(column).split("-") for column in counts)]

@@ -12,7 +12,7 @@ from nanoshape_lib.datasets.generation import make_record
 from nanoshape_lib.datasets.images import as_designed
 from nanoshape_lib.datasets.store import Store
 from nanoshape_lib.errors import NanoshapeError, OutOfTime
-from nanoshape_lib.figures.robustness import range_contributions, specimen_curves, transfer_curves
+from nanoshape_lib.figures.robustness import range_contributions, settings_curves, specimen_curves
 from nanoshape_lib.networks.models import build_model, load_weights, save_weights
 from nanoshape_lib.networks.training import TrainingConfig, predict
 from nanoshape_lib.particles.shapes import neighbour_distances
@@ -182,7 +182,7 @@ def test_the_study_of_domain_randomisation_writes_tables_weights_and_figures(job
 
     calibration, _ = load_results("domain_randomisation_calibration", job.folder)
     assert calibration["temperature"].tolist() == pytest.approx([1.5, card["temperature"]], rel=1e-4)
-    figure = transfer_curves(table, card["ranges"], "test")
+    figure = settings_curves(table, card["ranges"], "test")
     assert sum(ax.lines != [] and bool(ax.get_xlabel()) for ax in figure.axes) == 2
 
 
