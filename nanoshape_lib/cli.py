@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from nanoshape_lib import paths
 from nanoshape_lib.errors import NanoshapeError
 
 
@@ -61,9 +62,7 @@ def book(
     seed: Annotated[int, typer.Option(help="Root of every random number in the book.")] = 0,
 ) -> None:
     """Execute the notebooks that are not up to date and render the book."""
-    from nanoshape_lib.paths import require_checkout
-
-    require_checkout()
+    paths.require_checkout()
     from nanoshape_lib.book.build import build_book
 
     typer.echo(f"The book is ready: open {build_book(profile, seed)} in a browser.")
@@ -76,14 +75,12 @@ def run(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for a declared parameter.")] = None,
 ) -> None:
     """Execute one notebook and save each of its figures as a PNG file."""
-    from nanoshape_lib.paths import NOTEBOOKS, require_checkout
-
-    require_checkout()
+    paths.require_checkout()
     from nanoshape_lib.book.notebooks import execute, save_figures
 
-    matches = sorted(NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
+    matches = sorted(paths.NOTEBOOKS.glob(f"{Path(notebook).stem}*.ipynb"))
     if len(matches) != 1:
-        names = ", ".join(path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb")))
+        names = ", ".join(path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")))
         raise NanoshapeError(f"notebook is {notebook!r}, but must name one of: {names}")
     parameters = dict(_name_and_value(text) for text in parameter or [])
     output.mkdir(parents=True, exist_ok=True)
@@ -184,7 +181,6 @@ def study(
     ] = None,
 ) -> None:
     """Train what a study lacks and write its tables; the same command again goes on."""
-    from nanoshape_lib.paths import DATA, IN_CHECKOUT, cache_folder
     from nanoshape_lib.studies import runner
     from nanoshape_lib.studies.profiles import load_profile
     from nanoshape_lib.studies.results import RESULTS
@@ -193,9 +189,9 @@ def study(
         raise NanoshapeError(f"max_hours is {max_hours:g}, but must be positive")
     deadline = time.monotonic() + 3600 * max_hours
     settings = load_profile(profile, seed).on_device(device)
-    whole = profile == "paper" and seed == 0 and IN_CHECKOUT
-    folder = output or (RESULTS if whole else cache_folder() / f"results-{profile}-seed{seed}")
-    weights = DATA / "weights" if whole and output is None else folder / "weights"
+    whole = profile == "paper" and seed == 0 and paths.IN_CHECKOUT
+    folder = output or (RESULTS if whole else paths.cache_folder() / f"results-{profile}-seed{seed}")
+    weights = paths.DATA / "weights" if whole and output is None else folder / "weights"
     job = runner.Job(settings, folder, weights, deadline)
     asked = runner.study(name, job)
     missing = runner.run(asked, job, name)
@@ -273,9 +269,7 @@ def predict(
 @app.command(hidden=True)
 def manifest() -> None:
     """List the shipped data files with their SHA-256 in data/MANIFEST.sha256."""
-    from nanoshape_lib.paths import write_manifest
-
-    typer.echo(f"{write_manifest()} files listed in data/MANIFEST.sha256.")
+    typer.echo(f"{paths.write_manifest()} files listed in data/MANIFEST.sha256.")
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:

@@ -58,10 +58,8 @@ class DatasetDesign(BaseModel):
             raise ValueError(f"blocks are {blocks}, but each of 0 to {BLOCKS - 1} may serve one split only")
         if not self.sizes_A or not self.defoci_A:
             raise ValueError("sizes_A and defoci_A must each hold at least one value")
-        if not math.isclose(self.camera.field_A, FIELD_A):
-            raise ValueError(
-                f"camera.pixels x pixel_size_A is {self.camera.field_A:g} Å, but must be {FIELD_A:g} Å, the field"
-            )
+        if not math.isclose(field_A := self.camera.field_A, FIELD_A):
+            raise ValueError(f"camera.pixels x pixel_size_A is {field_A:g} Å, but must be {FIELD_A:g} Å, the field")
         for shape in shapes.Shape:
             for size_A in self.sizes_A:
                 shapes.nearest_order(shape, size_A)

@@ -109,7 +109,7 @@ def cost(design: DatasetDesign) -> tuple[int, int, int]:
 def seconds_per_wave(design: DatasetDesign, device: str = "cpu") -> float:
     """Mean time [s] of five waves, spread over shapes and sizes, on one core of this machine.
 
-    Each is timed the second time: what is computed once per film is then there, as for nearly all of a data set.
+    Each is computed twice and timed the second time: what is made once per film is then there, as it nearly always is.
     """
     check_device(device)
     times, sizes = [], len(design.sizes_A)

@@ -27,9 +27,9 @@ Draw = Callable[[int, np.random.Generator], list[Setting]]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Standardised images (N, pixels, pixels), float16 to halve the memory, and a table with one row of each.
+    """Standardised images (N, pixels, pixels), float16 to halve the memory, and a table with a row for each.
 
-    It has the columns of :meth:`Store.table`, the defocus or the fields of a
+    The table has the columns of :meth:`Store.table`, the defocus or the fields of a
     :class:`~nanoshape_lib.simulation.optics.Setting`, and ``contrast``, the relative standard deviation of the image
     before it was standardised.
     """

@@ -7,7 +7,6 @@ its seal, holds the CRC-32 of every one of them and is written last. Every file 
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
@@ -102,11 +101,10 @@ class Files:
         with replacing(self.folder / name) as partial:
             partial.write_bytes(content)
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files."""
-        for name in names:
-            with suppress(FileNotFoundError):
-                self._fs.rm_file(f"{self._root}/{name}")
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/{name}")
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
@@ -288,8 +286,9 @@ class Store:
         Zarr would otherwise read a shard before it writes one, and fail if that is damaged.
         """
         there = self._files.sizes()
-        for name in ("seal", *DATA):
-            self._files.remove(file for chunk in broken if (file := chunk.file(name)) in there)
+        for file in (chunk.file(name) for name in ("seal", *DATA) for chunk in broken):
+            if file in there:
+                self._files.remove(file)
 
     @cached_property
     def _group(self) -> Any:

@@ -18,7 +18,7 @@ from nanoshape_lib.datasets.images import load_examples
 from nanoshape_lib.errors import NanoshapeError, noting
 from nanoshape_lib.micrographs.cleaning import Cleaned, clean
 from nanoshape_lib.micrographs.cropping import crop
-from nanoshape_lib.micrographs.detection import COLUMNS, LARGEST_PIXEL_A, check, find
+from nanoshape_lib.micrographs.detection import COLUMNS, LARGEST_PIXEL_A, find
 from nanoshape_lib.micrographs.formats import display
 from nanoshape_lib.micrographs.pixel_size import PixelSize, consensus, sentences, settle
 from nanoshape_lib.micrographs.reading import Micrograph, load
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = DATA / "weights" / "cnn6_ranges.safetensors"
 """The six-block network that was trained on with ranges of the microscope's settings."""
-REFERENCE = "reference_images"
-"""Shipped images of training particles, equally many of each shape, at settings drawn from ranges."""
-NEAREST = 2
+REFERENCE, NEAREST = "reference_images", 2
+"""Shipped images of training particles, equally many of each shape; how many of them explain a name."""
 
 
 class Similar(NamedTuple):
@@ -51,14 +50,9 @@ class Similar(NamedTuple):
 class Explanation:
     """Why each of the G particles of an analysis has the shape that is most probable.
 
-    Attributes
-    ----------
-    saliency
-        Grad-CAM (G, 128, 128) in the first image of each particle, by the first network.
-    similar
-        For each particle, the simulated images of that shape whose features are most like its own.
-    matches
-        For each particle, the simulation of that shape that fits its first image best; empty if not asked for.
+    ``saliency``: Grad-CAM (G, 128, 128) in the first image of each particle, by the first network; ``similar``: the
+    simulated images of that shape whose features are most like each particle's; ``matches``: the simulation of that
+    shape that fits the first image of each best, none if not asked for.
     """
 
     saliency: np.ndarray
@@ -70,22 +64,12 @@ class Explanation:
 class Analysis:
     """What one file shows.
 
-    Attributes
-    ----------
-    micrograph
-        The cleaned images, their pixel size and all warnings.
-    ring
-        The pixel size that the lattice of gold gives, None if no rings are seen.
-    boxes
-        Every particle found, as :func:`nanoshape_lib.micrographs.detection.find` gives them.
-    crops
-        Each classified particle (G, N, 128, 128) in each of the N images, standardised.
-    table
-        One row for each of the G particles that the edge does not cut: ``particle`` (from 1), ``row`` and ``column``
-        of its centre [pixels], ``diameter_A``, and the columns of
-        :meth:`nanoshape_lib.trust.classifier.Classifier.classify` from ``images`` on.
-    explanation
-        Of the same particles, if it was asked for.
+    ``micrograph``: the cleaned images, their pixel size and all warnings; ``ring``: the pixel size that the lattice of
+    gold gives, if rings are seen; ``boxes``: every particle, as :func:`nanoshape_lib.micrographs.detection.find` gives
+    them; ``crops``: each of the G particles that the edge does not cut (G, N, 128, 128) in each of the N images,
+    standardised; ``table``: a row for each of these: ``particle`` (from 1), ``row`` and ``column`` of its centre
+    [pixels], ``diameter_A``, and the columns of :meth:`nanoshape_lib.trust.classifier.Classifier.classify` from
+    ``images`` on; ``explanation``: of the same particles, if it was asked for.
     """
 
     micrograph: Micrograph
@@ -99,13 +83,7 @@ class Analysis:
 class Explainer:
     """Explains why particles have their names; it looks at the reference images in the background from the start.
 
-    Parameters
-    ----------
-    classifier
-        What named them.
-    match
-        Whether to look for the simulations that fit best. The first search of a shape computes its simulations,
-        about a minute.
+    ``match``: whether to look for the simulations that fit best; the first search of a shape takes a minute more.
     """
 
     def __init__(self, classifier: Classifier, match: bool = False):
@@ -130,8 +108,8 @@ class Explainer:
         neighbours = self._neighbours.result()
         found, reference = neighbours.find(images, labels, NEAREST), neighbours.reference
         similar: list[list[Similar]] = [[] for _ in labels]
-        for place, row, *about in found[["image", "row", "similarity", "size_A", "defocus_A"]].to_numpy().tolist():
-            similar[int(place)].append(Similar(reference.images[int(row)].float().numpy(), *about))
+        for place, row, *about in found[["image", "row", "similarity", "size_A", "defocus_A"]].itertuples(index=False):
+            similar[place].append(Similar(reference.images[row].float().numpy(), *about))
         pairs = list(zip(first, labels.tolist(), strict=True)) if self._match else []
         asked = tqdm(pairs, desc="best matches", unit="particle", disable=not pairs)
         matches = [best_match(image, Shape(label)) for image, label in asked]
@@ -176,63 +154,57 @@ def analyse(
     """
     loaded = source if isinstance(source, Micrograph) else load(source, pixel_size_A)
     with noting(loaded.notes):
-        return _analysed(loaded, classifier, whole_field, explainer)
-
-
-def _analysed(loaded: Micrograph, classifier: Classifier, whole_field: bool, explainer: Explainer | None) -> Analysis:
-    """What a micrograph shows."""
-    # Any unit of brightness is as good as another, and powers of two change no digit.
-    power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
-    cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)
-    notes = loaded.notes + tuple(_cleaning_notes(name, cleaned))
-    micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
-    images, pixel_A = micrograph.images, micrograph.pixel_size_A
-    assert pixel_A is not None
-    if pixel_A > LARGEST_PIXEL_A and micrograph.source != "user":
-        raise NanoshapeError(
-            f"{name} has pixels of {pixel_A:.3g} Å, too coarse to show fringes, which need at most {LARGEST_PIXEL_A} Å"
-        )
-    mean = images.mean(axis=0) if len(images) > 1 else images[0]
-    check(mean, pixel_A)
-    boxes = _middle(mean, pixel_A) if whole_field else find(mean, pixel_A)
-    micrograph = replace(micrograph, notes=(*micrograph.notes, *_finding_notes(name, len(images), boxes)))
-    usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
-    crops, table = np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame()
-    if len(usable):
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            each = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
-            crops = np.stack(list(each))
-        groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
-        table = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups).rename(columns={"group": "particle"})
-        for place, column in enumerate(("row", "column", "diameter_A"), 1):
-            table.insert(place, column, usable[column])
-        doubts = sentences(consensus(table, pixel_A, ring), pixel_A, name)
-        micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
-    labels = table[CLASSES].to_numpy().argmax(axis=1) if len(table) else np.empty(0, int)
-    explanation = explainer.explain(crops, labels) if explainer else None
-    return Analysis(micrograph, boxes, crops, table, ring, explanation)
+        # Any unit of brightness is as good as another, and powers of two change no digit.
+        power = -math.frexp(float(loaded.images.max()) - float(loaded.images.min()))[1]
+        cleaned, name = [clean(np.ldexp(image, power)) for image in loaded.images], display(loaded.path)
+        notes = loaded.notes + tuple(_cleaning_notes(name, cleaned))
+        micrograph, ring = settle(replace(loaded, images=np.stack([each.image for each in cleaned]), notes=notes))
+        images, pixel_A = micrograph.images, micrograph.pixel_size_A
+        assert pixel_A is not None
+        if pixel_A > LARGEST_PIXEL_A and micrograph.source != "user":
+            words = f"has pixels of {pixel_A:.3g} Å, too coarse to show fringes, which need at most {LARGEST_PIXEL_A} Å"
+            raise NanoshapeError(f"{name} {words}")
+        mean = images.mean(axis=0) if len(images) > 1 else images[0]
+        boxes = _middle(mean, pixel_A) if whole_field else find(mean, pixel_A)
+        micrograph = replace(micrograph, notes=(*micrograph.notes, *_finding_notes(name, len(images), boxes)))
+        usable = boxes[~boxes["cut_off"]].reset_index(drop=True)
+        crops, table = np.empty((0, len(images), IMAGE_PIXELS, IMAGE_PIXELS)), pd.DataFrame()
+        if len(usable):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                each = pool.map(lambda box: [crop(image, box, pixel_A, boxes) for image in images], usable.itertuples())
+                crops = np.stack(list(each))
+            groups = np.repeat(np.arange(1, len(crops) + 1), len(images))
+            said = classifier.classify(torch.as_tensor(crops).flatten(0, 1), groups)
+            table = said.rename(columns={"group": "particle"})
+            for place, column in enumerate(("row", "column", "diameter_A"), 1):
+                table.insert(place, column, usable[column])
+            doubts = sentences(consensus(table, pixel_A, ring), pixel_A, name)
+            micrograph = replace(micrograph, notes=(*micrograph.notes, *doubts))
+        labels = table[CLASSES].to_numpy().argmax(axis=1) if len(table) else np.empty(0, int)
+        explanation = explainer.explain(crops, labels) if explainer else None
+        return Analysis(micrograph, boxes, crops, table, ring, explanation)
 
 
 def _cleaning_notes(name: str, cleaned: Sequence[Cleaned]) -> list[str]:
     """What cleaning changed, if it is worth a word."""
     bright, dark = sum(each.bright for each in cleaned), sum(each.dark for each in cleaned)
     slope = max(each.slope for each in cleaned)
-    notes = [f"{bright} bright and {dark} dark pixels of {name} were replaced"] if bright + dark else []
-    uneven = f"the brightness of {name}, which changed by {100 * slope:.0f} %, was made even"
-    return notes + ([uneven] if slope >= 0.02 else [])
+    notes = {
+        f"{bright} bright and {dark} dark pixels of {name} were replaced": bright + dark > 0,
+        f"the brightness of {name}, which changed by {100 * slope:.0f} %, was made even": slope >= 0.02,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def _finding_notes(name: str, images: int, boxes: pd.DataFrame) -> list[str]:
     """What is to be said of the series and the boxes."""
-    notes = []
-    if images > 1:
-        notes.append(f"the {images} images in {name} were taken for a focal series of one field")
     cut = int(boxes["cut_off"].sum())
-    if cut:
-        notes.append(f"{cut} of {len(boxes)} particles in {name} are cut off by the edge and were not classified")
-    if boxes.empty:
-        notes.append(f"no particle was found in {name}")
-    return notes
+    notes = {
+        f"the {images} images in {name} were taken for a focal series of one field": images > 1,
+        f"{cut} of {len(boxes)} particles in {name} are cut off by the edge and were not classified": cut > 0,
+        f"no particle was found in {name}": boxes.empty,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def _middle(image: np.ndarray, pixel_size_A: float) -> pd.DataFrame:
@@ -250,13 +222,7 @@ def analyse_all(
     whole_field: bool = False,
     explainer: Explainer | None = None,
 ) -> tuple[list[Analysis], list[NanoshapeError]]:
-    """Every file that can be analysed, and for each other one the sentence that says why not; see :func:`analyse`.
-
-    Raises
-    ------
-    NanoshapeError
-        If there are no files.
-    """
+    """Every file that can be analysed, and for each other one the sentence that says why not; see :func:`analyse`."""
     if not paths:
         raise NanoshapeError("paths is empty, but must name at least one file")
     analyses, refused = [], []
@@ -290,13 +256,12 @@ def predictions(analyses: Sequence[Analysis]) -> pd.DataFrame:
     tables = []
     for analysis, label in zip(analyses, labels(analyses), strict=True):
         about, table = analysis.micrograph, analysis.table.copy()
-        table.insert(0, "file", label)
-        table.insert(1, "pixel_size_A", about.pixel_size_A)
-        table.insert(2, "pixel_size_source", about.source)
-        for name in ("ncc", "defocus_A", "size_A"):
-            matches = analysis.explanation.matches if analysis.explanation else []
-            if matches:
-                table[f"match_{name}"] = [getattr(match, name) for match in matches]
+        sizes = {"file": label, "pixel_size_A": about.pixel_size_A, "pixel_size_source": about.source}
+        for place, (name, value) in enumerate(sizes.items()):
+            table.insert(place, name, value)
+        matches = analysis.explanation.matches if analysis.explanation else []
+        for name in ("ncc", "defocus_A", "size_A") if matches else ():
+            table[f"match_{name}"] = [getattr(match, name) for match in matches]
         tables.append(table)
     # An empty table has columns of no type, which would make numbers of the others fractional.
     filled = [table for table in tables if len(table)] or tables[:1]

@@ -8,10 +8,8 @@ from scipy import ndimage
 
 THRESHOLD = 10.0
 """An outlier is so many standard deviations of its surroundings off their median."""
-BLOCK = 16
-QUADRATIC_BLOCKS = 48
+BLOCK, QUADRATIC_BLOCKS = 16, 48
 CLIPPING, CLIPPINGS = 2.5, 8
-
 _NEAR, _AROUND = 2, 4
 _CHUNK = 100_000
 _NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
@@ -25,21 +23,13 @@ class Cleaned(NamedTuple):
     dark: int
     slope: float
 
-    @property
-    def note(self) -> str:
-        """What was changed, in a sentence."""
-        return (
-            f"{self.bright} bright and {self.dark} dark pixels were replaced,"
-            f" and the brightness, which changed by {100 * self.slope:.1f} % over the field, was made even"
-        )
-
 
 def clean(image: np.ndarray) -> Cleaned:
     """Replace single bad pixels and make the brightness of the background even.
 
-    ``image``: one image (rows, columns), finite, any units. Returns the float32 image with the old mean; numbers of
-    replaced bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean, or
-    of the image's range if it is not in counts.
+    ``image``: one (rows, columns), finite, any units. Returns the float32 image with the old mean; numbers of replaced
+    bright and dark pixels; change of the background's brightness over the field, as a fraction of its mean, or of the
+    image's range if it is not in counts.
     """
     fixed, bright, dark = replace_outliers(np.asarray(image, dtype=np.float32))
     background = illumination(fixed)
@@ -56,10 +46,8 @@ def replace_outliers(image: np.ndarray) -> tuple[np.ndarray, int, int]:
 
     The surroundings are 9 x 9 pixels; their standard deviation is taken from the median absolute deviation, and is at
     least that of the whole image. Where lattice fringes or an edge are stronger than the noise, so is the scale.
-    Pixels that touch an outlier are outliers at half the threshold, since one x-ray often lights several.
-
-    ``image``: float32 (rows, columns). A new image, and the numbers of replaced pixels above and below their
-    surroundings.
+    Pixels that touch an outlier are outliers at half the threshold, since one x-ray often lights several. Returns a new
+    image, and the numbers of replaced pixels above and below their surroundings.
     """
     off = image - ndimage.uniform_filter(image, 2 * _NEAR + 1, mode="mirror")
     scale = _NORMAL * float(np.median(np.abs(off[::2, ::2])))
@@ -69,8 +57,7 @@ def replace_outliers(image: np.ndarray) -> tuple[np.ndarray, int, int]:
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * _AROUND + 1,) * 2)
     score, medians = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
     near = slice(_AROUND - _NEAR, _AROUND + _NEAR + 1)
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for part in (slice(start, start + _CHUNK) for start in range(0, len(rows), _CHUNK)):
         around = windows[rows[part], columns[part]]
         middle = np.median(around, axis=(1, 2))
         spread = _NORMAL * np.median(np.abs(around - middle[:, None, None]), axis=(1, 2))
@@ -86,12 +73,10 @@ def replace_outliers(image: np.ndarray) -> tuple[np.ndarray, int, int]:
 
 
 def illumination(image: np.ndarray) -> np.ndarray:
-    """Brightness of the background: a plane, in images of 768 pixels and more a paraboloid.
+    """Brightness of the background, float32 (rows, columns): a plane, in images of 768 pixels and more a paraboloid.
 
     It is fitted by least squares to the medians of blocks of 16 x 16 pixels. Those that lie over two and a half robust
     standard deviations off, such as particles, are left out, and the rest is fitted again, up to eight times.
-
-    ``image``: float32 (rows, columns). Returns float32 (rows, columns).
     """
     high, wide = (n // BLOCK for n in image.shape)
     blocks = image[: high * BLOCK, : wide * BLOCK].reshape(high, BLOCK, wide, BLOCK)

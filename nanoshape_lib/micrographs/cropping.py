@@ -12,46 +12,31 @@ from nanoshape_lib.errors import NanoshapeError
 from nanoshape_lib.micrographs.detection import check
 from nanoshape_lib.networks.models import IMAGE_PIXELS
 from nanoshape_lib.simulation.imaging import standardise
-from nanoshape_lib.simulation.optics import Camera, mtf
 
-# The networks know particles up to 6 Å from the middle along each axis; a little more covers the error of a centre.
 LARGEST_SHIFT_A = 8.0
-MARGIN_A = 16.0
-CLEAR_A = 4.0
-TRIES = 400
+"""Particles up to 6 Å from the middle along each axis are known to the networks; centres may be a little off."""
+MARGIN_A, CLEAR_A, TRIES = 16.0, 4.0, 400
 
 
-def crop(
-    image: np.ndarray,
-    box: Any,
-    pixel_size_A: float,
-    boxes: pd.DataFrame | None = None,
-    camera: Camera | None = None,
-) -> np.ndarray:
-    """One particle as the networks take it: 128 x 128 pixels of 1.0 Å, standardised.
+def crop(image: np.ndarray, box: Any, pixel_size_A: float, boxes: pd.DataFrame | None = None) -> np.ndarray:
+    """One particle as the networks take it: (128, 128) pixels of 1.0 Å, float32, with mean zero and variance one.
 
     The image is resampled in Fourier space, at any centre, as a camera whose pixels are 1.0 Å would have recorded it:
     where 1.0 Å is a whole number of pixels, each value is their mean. Detail and noise finer than two such pixels
     are not cut off but fold back, as they do in the images that the networks know: without that part of the noise,
-    gold looks lighter than it is. Other particles in the field, and what lies beyond the edge of the image, are
-    replaced by film copied from elsewhere in it: networks that have seen one particle at a time are misled by
-    parts of a second. Within 8 Å of the edge the window moves inside instead.
+    gold looks lighter than it is. The camera's transfer function acts before its pixels sample the image, so that one
+    of finer pixels is sharper at the frequencies that are left than one taken at 1.0 Å. Other particles in the field,
+    and what lies beyond the edge of the image, are replaced by film copied from elsewhere in it: networks that have
+    seen one particle at a time are misled by parts of a second. Within 8 Å of the edge the window moves inside instead.
 
-    The camera's transfer function acts before its pixels sample the image. An image of finer pixels is therefore
-    sharper at the frequencies that are left than one taken at 1.0 Å, unless its camera is given.
-
-    ``image``: micrograph (h, w); ``box``: a row of the table of :func:`nanoshape_lib.micrographs.detection.find`:
-    ``row``, ``column``, ``diameter_A`` and ``cut_off``; ``pixel_size_A``: its pixel size [Å]; ``boxes``: the whole
-    table, to know the other particles; the box itself may be among them; ``camera``: the camera that took the image, if
-    known; its transfer function is then exchanged for that of ``Camera()``, with which the networks are trained.
-    Returns image (128, 128), float32, with mean zero and variance one. Raises NanoshapeError if the image is no image
-    or its pixels too coarse, or the edge of the image cuts the particle off.
+    ``box``: a row of the table of :func:`nanoshape_lib.micrographs.detection.find`; ``boxes``: the whole table, to know
+    the other particles. Raises NanoshapeError if the image is no image or its pixels too coarse, or the edge of the
+    image cuts the particle off.
     """
     check(image, pixel_size_A)
     if box.cut_off:
-        raise NanoshapeError(
-            f"the particle at row {box.row:.0f}, column {box.column:.0f} cannot be used: it is cut off by the edge"
-        )
+        where = f"row {box.row:.0f}, column {box.column:.0f}"
+        raise NanoshapeError(f"the particle at {where} cannot be used: it is cut off by the edge")
     shape = np.array(image.shape)
     centre = np.array([box.row, box.column])
     half = (IMAGE_PIXELS / pixel_size_A - 1) / 2
@@ -67,9 +52,6 @@ def crop(
     rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(depth / MARGIN_A * 2, 1))
     spectrum = np.fft.fft2((patch - level) * rise[:, None] * rise)
     q = np.fft.fftfreq(pixels, pixel_size_A)
-    if camera is not None:
-        frequency = torch.as_tensor(np.hypot(q[:, None], q))
-        spectrum *= (mtf(Camera(), frequency) / mtf(camera, frequency)).numpy()
     weight = np.sinc(q) / np.sinc(q * pixel_size_A)
     places = np.arange(IMAGE_PIXELS) - (IMAGE_PIXELS - 1) / 2
     rows, columns = (

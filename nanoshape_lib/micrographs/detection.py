@@ -15,35 +15,28 @@ from nanoshape_lib.errors import NanoshapeError
 
 # The {111}, {200} and {220} fringes of gold, or as many of them as the camera resolves.
 FRINGES_PER_A = (1 / 2.6, 1 / 1.8)
-WORKING_PIXEL_A = 0.9
-LARGEST_PIXEL_A = 1.25
+WORKING_PIXEL_A, MAP_PIXEL_A, LARGEST_PIXEL_A = 0.9, 2.0, 1.25
 SMOOTHED_A = {"darkness": 4.0, "fringes": 7.0}
-MAP_PIXEL_A = 2.0
 SPIKE_DEVIATIONS = 8.0
 LOW, HIGH = 5.0, 9.0
-EDGE_SHARE = 0.4
-REACH_A = 30.0
-SADDLE_A = 1.5
-SMALLEST_A = 20.0
-CHORD_SHARE = 0.4
+REACH_A, SADDLE_A, SMALLEST_A = 30.0, 1.5, 20.0
+EDGE_SHARE, CHORD_SHARE = 0.4, 0.4
 COLUMNS = ["row", "column", "diameter_A", "score", "darkness", "fringes", "cut_off"]
 
 
 def find(image: np.ndarray, pixel_size_A: float) -> pd.DataFrame:
     """Find the particles of a micrograph, or the one of a small image.
 
-    Two maps tell particles from their film: the energy of lattice fringes within 7 Å, and the loss of
-    electrons that the particle scatters past the aperture, which also shows a particle that is far from every
-    zone axis. Each is counted in standard deviations of the film around it, both from the image itself, so
-    that dose, contrast and slowly varying illumination do not matter. Regions where the two together exceed
-    five deviations, and somewhere nine, are divided by a watershed of the distance from their edges, and
-    end where they fall below 0.4 of their own height.
+    Two maps tell particles from their film: the energy of lattice fringes within 7 Å, and the loss of electrons that
+    the particle scatters past the aperture, which also shows a particle that is far from every zone axis. Each is
+    counted in standard deviations of the film around it, both from the image itself, so that dose, contrast and slowly
+    varying illumination do not matter. Regions where the two together exceed five deviations, and somewhere nine, are
+    divided by a watershed of the distance from their edges, and end where they fall below 0.4 of their own height.
 
-    ``image``: image (h, w) of any unit, particles darker than the film; ``pixel_size_A``: pixel size [Å], at most 1.25,
-    or there are no fringes to see. Returns one row a particle, the highest score first: its centre ``row`` and
-    ``column`` in pixels, its largest diameter ``diameter_A``, the mean ``score`` in deviations of the film, of which
-    ``darkness`` and ``fringes`` are the two parts, and ``cut_off``, whether the edge of the image cuts it. Raises
-    NanoshapeError if the image is no image or its pixels are too coarse.
+    ``image``: (h, w) of any unit, particles darker than the film; ``pixel_size_A``: at most 1.25 Å, or there are no
+    fringes to see. Returns one row a particle, the highest score first: its centre ``row`` and ``column`` [pixels], its
+    largest diameter ``diameter_A``, the mean ``score`` in deviations of the film, of which ``darkness`` and ``fringes``
+    are the two parts, and ``cut_off``, whether the edge of the image cuts it. Raises NanoshapeError, see :func:`check`.
     """
     check(image, pixel_size_A)
     darkness, fringes, step = _maps(np.asarray(image, np.float32), pixel_size_A)
@@ -67,14 +60,12 @@ def find(image: np.ndarray, pixel_size_A: float) -> pd.DataFrame:
 
 def check(image: np.ndarray, pixel_size_A: float) -> None:
     """Refuse what is no image, and pixels that are too coarse or absurd."""
-    if np.ndim(image) != 2 or min(np.shape(image)) * pixel_size_A < SMALLEST_A or not np.isfinite(image).all():
-        raise NanoshapeError(
-            f"image has shape {np.shape(image)}, but must be (h, w), at least {SMALLEST_A:g} Å wide, of finite numbers"
-        )
+    shape, least = np.shape(image), f"at least {SMALLEST_A:g} Å wide"
+    if len(shape) != 2 or min(shape) * pixel_size_A < SMALLEST_A or not np.isfinite(image).all():
+        raise NanoshapeError(f"image has shape {shape}, but must be (h, w), {least}, of finite numbers")
     if not 0.05 <= pixel_size_A <= LARGEST_PIXEL_A:
-        raise NanoshapeError(
-            f"pixel_size_A is {pixel_size_A:g} Å, but must lie between 0.05 and {LARGEST_PIXEL_A:g} Å to show fringes"
-        )
+        limits = f"between 0.05 and {LARGEST_PIXEL_A:g} Å"
+        raise NanoshapeError(f"pixel_size_A is {pixel_size_A:g} Å, but must lie {limits} to show fringes")
 
 
 def _maps(image: np.ndarray, pixel_size_A: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -84,7 +75,8 @@ def _maps(image: np.ndarray, pixel_size_A: float) -> tuple[np.ndarray, np.ndarra
     reach = SPIKE_DEVIATIONS * 1.4826 * np.median(np.abs(some - middle))
     image = np.clip(image, middle - reach, middle + reach)
     pixels = [max(16, min(n, round(n * pixel_size_A / WORKING_PIXEL_A))) for n in image.shape]
-    spectrum = _cropped(fft.rfft2(image), image.shape, pixels)
+    keep = np.r_[: (pixels[0] + 1) // 2, image.shape[0] - pixels[0] // 2 : image.shape[0]]
+    spectrum = fft.rfft2(image)[keep][:, : pixels[1] // 2 + 1] * np.float32(math.prod(pixels) / image.size)
     sizes_A = [n * pixel_size_A / m for n, m in zip(image.shape, pixels, strict=True)]
     q = np.hypot(fft.fftfreq(pixels[0], sizes_A[0])[:, None], fft.rfftfreq(pixels[1], sizes_A[1]))
     light = fft.irfft2(spectrum, s=pixels)
@@ -99,12 +91,6 @@ def _maps(image: np.ndarray, pixel_size_A: float) -> tuple[np.ndarray, np.ndarra
         smooth = ndimage.zoom(smooth, zoom, order=1, grid_mode=True, mode="nearest")
         maps.append(deviations(smooth if name == "darkness" else np.log(np.maximum(smooth, 1e-30))))
     return maps[0], maps[1], step
-
-
-def _cropped(spectrum: np.ndarray, shape: tuple[int, ...], pixels: list[int]) -> np.ndarray:
-    """Half spectrum of an image of this shape, cropped to that of an image of fewer pixels."""
-    keep = np.r_[: (pixels[0] + 1) // 2, shape[0] - pixels[0] // 2 : shape[0]]
-    return spectrum[keep][:, : pixels[1] // 2 + 1] * np.float32(math.prod(pixels) / math.prod(shape))
 
 
 def deviations(field: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ their own. A file that names another one, from which libraries would take its pi
 """
 
 import contextlib
+import math
 import os
 import re
 import unicodedata
@@ -20,15 +21,12 @@ import numpy as np
 from nanoshape_lib.errors import NanoshapeError
 
 MINIMUM_SIDE = 64
-"""Smallest number of rows and of columns."""
-MAXIMUM_PIXELS = 2**27
-"""Largest number of pixels in a file, all frames together: 8 frames of 4096 x 4096."""
-MAXIMUM_BYTES = 2**30
-"""Largest size of the pixels as they are stored, unpacked."""
+MAXIMUM_PIXELS, MAXIMUM_BYTES = 2**27, 2**30
+"""Of all frames of a file together, as they are stored, unpacked: 8 frames of 4096 x 4096."""
 MAXIMUM_PAGES, MAXIMUM_METADATA_BYTES = 2**12, 2**26
-"""Largest number of pages of a TIFF file, and of bytes in the tags of its first one."""
+"""Of a TIFF file, and of the tags of its first page."""
 MAXIMUM_PARTS, MAXIMUM_DEPTH = 20_000, 32
-"""Largest number of groups, data sets and attributes of an HDF5 file, and of groups inside each other."""
+"""Of groups, data sets and attributes of an HDF5 file, and of groups inside each other."""
 SQUARE_TOLERANCE = 0.01
 PRINT_A, NO_LENGTH_A = 1e4, 1e10
 """From this size on a pixel is a printer's; and from this, a metre, it is no length but a number per metre."""
@@ -78,13 +76,7 @@ def display(path: str | os.PathLike) -> str:
 
 
 def check_start(path: str | os.PathLike, start: bytes, name: str) -> None:
-    """Refuse a file whose ending is unknown or whose first 16 bytes are those of another format.
-
-    Raises
-    ------
-    NanoshapeError
-        Naming the file and what it seems to be.
-    """
+    """Refuse a file whose ending is unknown or whose first 16 bytes are those of another format."""
     suffix = Path(os.fspath(path)).suffix.lower()
     if suffix not in FORMATS:
         raise NanoshapeError(f"{name} ends in {suffix or 'nothing'!r}, but must end in one of {', '.join(FORMATS)}")
@@ -96,31 +88,14 @@ def check_start(path: str | os.PathLike, start: bytes, name: str) -> None:
 
 
 def read(path: str, suffix: str, name: str) -> Stack:
-    """Open a file and find its image, or its stack of images, without reading the pixels if that can be helped.
+    """Find the image, or stack of images, of a file that passed :func:`check_start`, mostly without reading its pixels.
 
-    Parameters
-    ----------
-    path
-        A file that passed :func:`check_start`.
-    suffix
-        The ending of its name, a key of ``FORMATS``.
-    name
-        What sentences call it.
-
-    Returns
-    -------
-    Stack
-        Of several data sets the first that knows its pixel size, is deeper than the 8 bits of a screen copy and no
-        thumbnail, as far as there is one.
-
-    Raises
-    ------
-    NanoshapeError
-        In one sentence that names the file, for everything that is wrong with it.
+    Of several data sets it is the first that knows its pixel size, is deeper than the 8 bits of a screen copy and no
+    thumbnail, as far as there is one. Raises NanoshapeError in one sentence that calls the file by its ``name``, for
+    everything that is wrong with it.
     """
     try:
-        datasets = [dataset for dataset in FORMATS[suffix].read(path, name) if "data" in dataset]
-        return _best(name, datasets)
+        return _best(name, [dataset for dataset in FORMATS[suffix].read(path, name) if "data" in dataset])
     except Exception as error:
         raise refusal(name, suffix, error) from None
 
@@ -139,25 +114,23 @@ def refusal(name: str, suffix: str, error: Exception) -> NanoshapeError:
 
 def _best(name: str, datasets: list[dict]) -> Stack:
     """The data set to read, see :func:`read`, or what is wrong with the first one."""
-    found, errors = {}, []
+    found, errors = [], []
     for number, dataset in enumerate(datasets, 1):
         try:
-            found[number] = _as_stack(name, dataset)
+            found.append((number, _as_stack(name, dataset)))
         except NanoshapeError as error:
             errors.append(error)
     if not found:
         raise errors[0] if errors else NanoshapeError(f"{name} holds no image")
-    pixels = {number: int(np.prod(stack.data.shape[1:])) for number, stack in found.items()}
+    largest = max(math.prod(stack.data.shape[1:]) for _, stack in found)
 
-    def rank(number: int) -> tuple[bool, bool, bool]:
-        stack, whole = found[number], 2 * pixels[number] > max(pixels.values())
-        return stack.pixel_size_A is not None, stack.data.dtype.itemsize > 1, whole
+    def rank(each: tuple[int, Stack]) -> tuple[bool, bool, bool]:
+        data, size_A = each[1].data, each[1].pixel_size_A
+        return size_A is not None, data.dtype.itemsize > 1, 2 * math.prod(data.shape[1:]) > largest
 
-    best = max(found, key=rank)
-    if len(datasets) == 1:
-        return found[best]
-    note = f"{name} holds {len(datasets)} data sets, of which number {best} was read"
-    return replace(found[best], notes=(note, *found[best].notes))
+    number, best = max(found, key=rank)
+    note = f"{name} holds {len(datasets)} data sets, of which number {number} was read"
+    return best if len(datasets) == 1 else replace(best, notes=(note, *best.notes))
 
 
 def _as_stack(name: str, dataset: dict) -> Stack:
@@ -174,11 +147,10 @@ def _as_stack(name: str, dataset: dict) -> Stack:
     if data.dtype.names is not None:
         data = _grey(name, [data[channel] for channel in data.dtype.names[:3]])
     rows, columns = data.shape[-2:]
-    pixel_size_A: float | None = None
-    notes: tuple[str, ...] = ()
+    size: tuple[float | None, tuple[str, ...]] = None, ()
     if [axis.get("size") for axis in axes[-2:]] == [rows, columns]:
-        pixel_size_A, notes = _pixel_size(name, [axis.get("scale") for axis in axes[-2:]], units[-2:], kinds[-2:])
-    return Stack(data.reshape(-1, rows, columns), pixel_size_A, notes)
+        size = _pixel_size(name, [axis.get("scale") for axis in axes[-2:]], units[-2:], kinds[-2:])
+    return Stack(data.reshape(-1, rows, columns), *size)
 
 
 def check_kind(name: str, dtype: np.dtype, shape: tuple[int, ...], spectrum: bool = False) -> None:
@@ -191,18 +163,16 @@ def check_kind(name: str, dtype: np.dtype, shape: tuple[int, ...], spectrum: boo
         raise NanoshapeError(f"{name} holds values of type {dtype}, but must hold integers or real numbers")
     frames = [n for n in shape[:-2] if n != 1]
     if len(frames) > 1:
-        raise NanoshapeError(
-            f"{name} holds data of {len(shape)} dimensions, such as 4D-STEM, but must hold an image or a stack of them"
-        )
+        found = f"data of {len(shape)} dimensions, such as 4D-STEM"
+        raise NanoshapeError(f"{name} holds {found}, but must hold an image or a stack of them")
     if len(shape) < 2 or spectrum:
         raise NanoshapeError(f"{name} holds a spectrum or a line, but must hold an image or a stack of images")
     if (frames and shape[-1] in (3, 4) and real) or (colour and shape[-2] in (3, 4)):
         raise _colour(name)
     if min(shape[-2:]) < MINIMUM_SIDE:
-        raise NanoshapeError(
-            f"{name} has {shape[-2]} x {shape[-1]} pixels, but each side must have at least {MINIMUM_SIDE}"
-        )
-    pixels = int(np.prod([int(n) for n in shape], dtype=object))
+        size = f"{shape[-2]} x {shape[-1]}"
+        raise NanoshapeError(f"{name} has {size} pixels, but each side must have at least {MINIMUM_SIDE}")
+    pixels = math.prod(int(n) for n in shape)
     if pixels == 0:
         raise NanoshapeError(f"{name} holds no image")
     if pixels > MAXIMUM_PIXELS or pixels * dtype.itemsize > MAXIMUM_BYTES:
@@ -263,9 +233,8 @@ def _pixel_size(
     if not all(np.isfinite(sizes)) or not min(sizes) > 0:
         return None, (f"{name} gives no usable pixel size",)
     if min(sizes) >= NO_LENGTH_A:
-        raise NanoshapeError(
-            f"{name} is a diffraction pattern (its pixels are {min(sizes) / 1e10:.3g} per metre), but must be an image"
-        )
+        per_metre = f"{min(sizes) / 1e10:.3g} per metre"
+        raise NanoshapeError(f"{name} is a diffraction pattern (its pixels are {per_metre}), but must be an image")
     if min(sizes) > PRINT_A:
         return None, ()
     if abs(rows_A - columns_A) > SQUARE_TOLERANCE * max(sizes):
@@ -273,16 +242,9 @@ def _pixel_size(
     return (rows_A + columns_A) / 2, ()
 
 
-def _rosettasciio(
-    plugin: str, function: str = "file_reader", check: Callable[[str, str], None] = lambda path, name: None
-) -> Callable[[str, str], list[dict]]:
-    """Reader of one plugin of RosettaSciIO that leaves the pixels in the file for now, after a check of the file."""
-
-    def reader(path: str, name: str) -> list[dict]:
-        check(path, name)
-        return getattr(import_module(f"rsciio.{plugin}"), function)(path, lazy=True)
-
-    return reader
+def _rosettasciio(plugin: str, function: str = "file_reader") -> Callable[[str, str], list[dict]]:
+    """Reader of one plugin of RosettaSciIO that leaves the pixels in the file for now."""
+    return lambda path, name: getattr(import_module(f"rsciio.{plugin}"), function)(path, lazy=True)
 
 
 def _elsewhere(name: str, other: Any) -> NanoshapeError:
@@ -304,10 +266,8 @@ def _check_hdf5(path: str, name: str) -> None:
             group, depth = waiting.pop()
             parts += group.get_num_objs()
             if parts > MAXIMUM_PARTS or depth > MAXIMUM_DEPTH:
-                raise NanoshapeError(
-                    f"{name} has more than {MAXIMUM_PARTS} groups, data sets and attributes, or over {MAXIMUM_DEPTH}"
-                    " groups inside each other, which is too many for an image"
-                )
+                what = f"groups, data sets and attributes, or over {MAXIMUM_DEPTH} groups inside each other"
+                raise NanoshapeError(f"{name} has more than {MAXIMUM_PARTS} {what}, which is too many for an image")
             for link in group:
                 kind = group.links.get_info(link).type
                 if kind == h5l.TYPE_SOFT:
@@ -325,6 +285,12 @@ def _check_hdf5(path: str, name: str) -> None:
                 elif isinstance(found, h5g.GroupID) and (address := h5o.get_info(found).addr) not in seen:
                     seen.add(address)
                     waiting.append((found, depth + 1))
+
+
+def _read_hspy(path: str, name: str) -> list[dict]:
+    """Every data set of a file of HyperSpy."""
+    _check_hdf5(path, name)
+    return _rosettasciio("hspy")(path, name)
 
 
 def _read_emd(path: str, name: str) -> list[dict]:
@@ -413,13 +379,13 @@ def _read_tiff(path: str, name: str) -> list[dict]:
         return regular_array2rgbx(pixels) if datasets[number]["data"].dtype.names else pixels
 
     for number, dataset in enumerate(datasets):
-        page, (height, width) = series[number].keyframe, dataset["axes"][-2:]
+        page = series[number].keyframe
         size = sizes[number] if len(sizes) == len(datasets) else {}
         per_unit = page.get_resolution() if page.resolutionunit in (2, 3) else (0, 0)
-        for axis, name_of, per in ((height, "Y", per_unit[1]), (width, "X", per_unit[0])):
+        for axis, letter, per in zip(dataset["axes"][-2:], "YX", per_unit[::-1], strict=True):
+            key = f"PhysicalSize{letter}"
             if axis["units"] is not None:
                 continue
-            key = f"PhysicalSize{name_of}"
             if key in size:
                 axis |= {"scale": float(size[key]), "units": size.get(f"{key}Unit", "µm")}
             elif unit:
@@ -440,8 +406,7 @@ def _read_mrc(path: str, name: str) -> list[dict]:
     """
     header = np.fromfile(path, "<u4", 256)
     order = ">" if header[53:54].tobytes()[:2] == b"\x11\x11" else "<"
-    header = header.view(order + "u4")
-    real = header.view(order + "f4")
+    header, real = header.view(order + "u4"), header.view(order + "f4")
     columns, rows, sections, mode, extended = (int(header[place]) for place in (0, 1, 2, 3, 23))
     unsigned = not header[39] & _IMOD_SIGNED if header[38] == _IMOD_STAMP else real[21] > 127
     kind = {0: "u1" if unsigned else "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}[mode]
@@ -450,10 +415,8 @@ def _read_mrc(path: str, name: str) -> list[dict]:
     sizes_A = [float(real[10 + axis] / header[7 + axis]) if header[7 + axis] > 0 else 0.0 for axis in (1, 0)]
     if extended == 2**17:  # FEI's, in metres
         sizes_A = [1e10 * float(np.fromfile(path, order + "f4", 1, offset=1024 + 44)[0])] * 2
-    axes = [
-        {"size": size, "scale": size_A, "units": "Å" if size_A else None}
-        for size, size_A in zip(shape[1:], sizes_A, strict=True)
-    ]
+    pairs = zip(shape[1:], sizes_A, strict=True)
+    axes = [{"size": size, "scale": size_A, "units": "Å" if size_A else None} for size, size_A in pairs]
     return [{"data": np.memmap(path, dtype, "r", start, shape), "axes": axes}]
 
 
@@ -475,8 +438,8 @@ def _read_npy(path: str, name: str) -> list[dict]:
     """A NumPy array, never a pickle; its size is known before its pixels are mapped."""
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
+        read_header = getattr(np.lib.format, f"read_array_header_{1 if version == (1, 0) else 2}_0")
+        shape, _, dtype = read_header(file)
     check_kind(name, dtype, shape)
     return [{"data": np.load(path, mmap_mode="r", allow_pickle=False)}]
 
@@ -495,7 +458,7 @@ FORMATS: dict[str, _Format] = {
     ".tiff": _Format("TIFF", _TIFF, _read_tiff),
     ".mrc": _Format("MRC", (), _read_mrc),
     ".blo": _Format("blockfile", (b"IMGBLO",), _read_blo),
-    ".hspy": _Format("HyperSpy", _HDF5, _rosettasciio("hspy", check=_check_hdf5)),
+    ".hspy": _Format("HyperSpy", _HDF5, _read_hspy),
     ".png": _Format("PNG", (b"\x89PNG\r\n\x1a\n",), _read_png),
     ".npy": _Format("NumPy", (b"\x93NUMPY",), _read_npy),
 }

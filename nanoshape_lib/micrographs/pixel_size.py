@@ -23,18 +23,15 @@ RING_111_A = GOLD_LATTICE_CONSTANT_A / np.sqrt(3)
 """Spacing of the {111} planes of gold [Å]."""
 REFLECTIONS = {"111": 3, "200": 4, "220": 8, "311": 11, "222": 12}
 """h² + k² + l² of the reflections of the face-centred lattice that are looked for."""
-COARSEST_PIXEL_A, FINEST_PIXEL_A = 1.12, 0.1
-PATCH = 128
-LOWEST_BIN = 5
-"""Cycles per patch: below, the shape of a particle is seen and not its lattice."""
+COARSEST_PIXEL_A, FINE_PIXEL_A, FINEST_PIXEL_A = 1.12, 0.25, 0.1
+PATCH, LOWEST_BIN = 128, 5
+"""Side of a patch [pixels]; cycles per patch, below which the shape of a particle is seen and not its lattice."""
+SYSTEMATIC = 0.005
+"""Relative uncertainty from strain, relaxation and shape."""
 
 _TOGETHER = 64  # patches that are transformed together
 _THRESHOLD = 14.0
 _SATELLITE, _SATELLITE_RATIO = 0.2, 3.0  # distance over radius, and height over height
-SYSTEMATIC = 0.005
-"""Relative uncertainty from strain, relaxation and shape."""
-FINE_PIXEL_A = 0.25
-
 _FRAMES, _MOST_SPOTS = 4, 3000  # images of a series that are measured; spots that are used
 _STEP, _APART = 0.001, 0.03  # of the logarithm of the pixel size: step of the search, least distance of a rival
 _EVIDENCE, _MARGIN = 12.0, 8.0  # least log likelihood ratios against strays and against the best rival
@@ -77,41 +74,37 @@ def estimate_pixel_size(images: np.ndarray, expected_A: float | None = None) -> 
     Each patch of 128 pixels is multiplied by a Hann window and its power spectrum divided by the median over rings, so
     that neither contrast transfer nor the camera matters. Peaks above 14 times the mean of the speckle are spots; with
     amorphous material alone there is one in 1.2 million independent values. The logarithms of their radii are a
-    mixture of the rings {111}, {200}, {220}, {311}, {222} of gold at the wanted scale, and of strays; its likelihood is
-    maximised over the scale. Below 0.25 Å, or where nothing is found, the same is tried with two by two pixels
-    averaged.
+    mixture of the rings of gold at the wanted scale, and of strays; its likelihood is maximised over the scale. Below
+    0.25 Å, or where nothing is found, the same is tried with two by two pixels averaged.
 
-    ``images``: one image (rows, columns) or several (N, rows, columns) at one magnification, any units; see
-    :func:`nanoshape_lib.micrographs.cleaning.clean`; ``expected_A``: the pixel size [Å] that the file or the user
-    gives. Sizes within 14 % of it are taken to be 150 times as likely as others; if none stands out even so, but the
-    best is one of them, they are tried alone. The uncertainty combines the scatter of the spots with 0.5 % for strain,
-    relaxation and shape. Without a corrector (Cs over 0.5 mm) the contrast transfer changes so fast across a ring that
-    single micrographs were up to 3.4 % off. Raises NoLattice if too few spots lie on rings: no crystal on a visible
-    lattice plane, too much noise, or pixels over 1.12 Å, which cannot show the {111} planes at 2.35 Å.
+    ``images``: one (rows, columns) or several (N, rows, columns) at one magnification, any units, better cleaned;
+    ``expected_A``: the pixel size [Å] that the file or the user gives. Sizes within 14 % of it are taken to be 150
+    times as likely as others; if none stands out even so, but the best is one of them, they are tried alone. The
+    uncertainty combines the scatter of the spots with 0.5 % for strain, relaxation and shape. Without a corrector (Cs
+    over 0.5 mm) the contrast transfer changes so fast across a ring that single micrographs were up to 3.4 % off.
+    Raises NoLattice if too few spots lie on rings: no crystal on a visible lattice plane, too much noise, or pixels
+    over 1.12 Å, which cannot show the {111} planes at 2.35 Å.
     """
     stack = images[None] if images.ndim == 2 else images
     chosen = stack[np.unique(np.linspace(0, len(stack) - 1, _FRAMES).round().astype(int))]
+    error: NoLattice | None = None
     try:
-        first: PixelSize | NoLattice = _estimate(chosen, expected_A)
-    except NoLattice as error:
-        first = error
-    if isinstance(first, PixelSize) and first.pixel_size_A > FINE_PIXEL_A:
-        return first
+        first = _estimate(chosen, expected_A)
+        if first.pixel_size_A > FINE_PIXEL_A:
+            return first
+    except NoLattice as refused:
+        error = refused
     # A patch of fine pixels is smaller than a particle; two by two they show the lattice better.
     if min(chosen.shape[-2:]) >= 2 * PATCH:
         with contextlib.suppress(NoLattice):
-            halved = estimate_pixel_size(_halved(chosen), 2 * expected_A if expected_A else None)
+            rows, columns = (n // 2 for n in chosen.shape[-2:])
+            pairs = chosen[:, : 2 * rows, : 2 * columns].reshape(-1, rows, 2, columns, 2)
+            halved = estimate_pixel_size(pairs.mean(axis=(2, 4)), 2 * expected_A if expected_A else None)
             if halved.pixel_size_A <= 2 * FINE_PIXEL_A * 1.1:
                 return PixelSize(halved.pixel_size_A / 2, halved.uncertainty_A / 2, halved.spots)
-    if isinstance(first, NoLattice):
-        raise first
+    if error:
+        raise error
     return first
-
-
-def _halved(images: np.ndarray) -> np.ndarray:
-    """Images with every two by two pixels averaged."""
-    rows, columns = (n // 2 for n in images.shape[-2:])
-    return images[:, : 2 * rows, : 2 * columns].reshape(-1, rows, 2, columns, 2).mean(axis=(2, 4))
 
 
 def _estimate(images: np.ndarray, expected_A: float | None) -> PixelSize:
@@ -119,11 +112,13 @@ def _estimate(images: np.ndarray, expected_A: float | None) -> PixelSize:
     side = min(PATCH, *images.shape[-2:])
     found = np.concatenate([find_spots(image) for image in images])
     if len(found) < _LEAST_SPOTS:
-        raise NoLattice(
-            f"its power spectrum shows {len(found)} spots, but {_LEAST_SPOTS} are needed to find the lattice"
-        )
+        few = f"its power spectrum shows {len(found)} spots"
+        raise NoLattice(f"{few}, but {_LEAST_SPOTS} are needed to find the lattice")
     found = found[np.argsort(-found[:, 1])[:_MOST_SPOTS]]
-    spots = _Spots.of(found[:, 0], found[:, 1], side)
+    radius, root = found[:, 0], np.sqrt(found[:, 1])
+    density = 1 / (np.log(0.5) - np.log(LOWEST_BIN / side))
+    # Chosen on 140 simulated micrographs of known pixel size, other than those of the tests.
+    spots = _Spots(np.log(radius), 0.001 + 0.1 / root, np.minimum(0.3 + 3.0 / root, 0.95), density)
     scales = np.arange(np.log(FINEST_PIXEL_A), np.log(COARSEST_PIXEL_A), _STEP)
     evidence = np.array([spots.evidence(scale) for scale in scales])
     near = np.abs(scales - np.log(expected_A)) < _NEAR if expected_A else np.zeros(len(scales), bool)
@@ -140,15 +135,13 @@ def _estimate(images: np.ndarray, expected_A: float | None) -> PixelSize:
 def _best(spots: "_Spots", scales: np.ndarray, evidence: np.ndarray, odds: np.ndarray, frames: int) -> PixelSize:
     """The most likely of some log pixel sizes, if the spots lie on its rings and it is likelier than all others."""
     best = int(odds.argmax())
-    others = odds[np.abs(scales - scales[best]) > _APART]
+    rivals = np.abs(scales - scales[best]) > _APART
     if evidence[best] < _EVIDENCE:
         raise NoLattice("the spots of its power spectrum do not lie on the rings of gold, at any pixel size")
-    if odds[best] - others.max(initial=-np.inf) < _MARGIN:
-        second = np.exp(scales[np.abs(scales - scales[best]) > _APART][int(others.argmax())])
-        raise NoLattice(
-            f"the spots of its power spectrum fit gold with pixels of {np.exp(scales[best]):.2f} Å"
-            f" and of {second:.2f} Å about equally well"
-        )
+    if odds[best] - odds[rivals].max(initial=-np.inf) < _MARGIN:
+        second = np.exp(scales[rivals][odds[rivals].argmax()])
+        sizes = f"{np.exp(scales[best]):.2f} Å and of {second:.2f} Å"
+        raise NoLattice(f"the spots of its power spectrum fit gold with pixels of {sizes} about equally well")
     size = spots.fit(scales[best], frames)
     inner = [size.spots[name] for name in ("111", "200")]
     both = np.sqrt(REFLECTIONS["200"]) / GOLD_LATTICE_CONSTANT_A * size.pixel_size_A < _WELL_INSIDE
@@ -157,20 +150,11 @@ def _best(spots: "_Spots", scales: np.ndarray, evidence: np.ndarray, odds: np.nd
     return size
 
 
-def _lines(scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms of the radii [cycles per pixel] of the visible rings at a log pixel size, and their shares."""
-    squares = np.array(list(REFLECTIONS.values()))
-    lines = scale + np.log(np.sqrt(squares) / GOLD_LATTICE_CONSTANT_A)
-    shares = np.where(lines < np.log(0.5), _SHARES, 0.0)
-    return lines, shares / max(shares.sum(), 1e-12)
-
-
 class _Spots(NamedTuple):
     """Logarithms of radii [cycles per pixel], their standard deviations, chances to be strays, density of strays.
 
     Strong spots are of planes that meet the diffraction condition, and lie within a percent of their ring. Weak
-    ones are cut off it, through the streaks that facets give every spot, or stem from beams that interfere. The
-    constants were chosen on 140 simulated micrographs of known pixel size, other than those of the tests.
+    ones are cut off it, through the streaks that facets give every spot, or stem from beams that interfere.
     """
 
     logs: np.ndarray
@@ -178,18 +162,13 @@ class _Spots(NamedTuple):
     stray: np.ndarray
     density: float
 
-    @classmethod
-    def of(cls, radius: np.ndarray, height: np.ndarray, side: int) -> "_Spots":
-        """From radii and heights in patches of a size."""
-        root = np.sqrt(height)
-        density = 1 / (np.log(0.5) - np.log(LOWEST_BIN / side))
-        return cls(np.log(radius), 0.001 + 0.1 / root, np.minimum(0.3 + 3.0 / root, 0.95), density)
-
     def on_rings(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
-        """Densities (n, rings) of the spots on the rings at a log pixel size, and distances from these."""
-        lines, shares = _lines(scale)
-        distance = self.logs[:, None] - lines
-        normal = np.exp(-0.5 * (distance / self.widths[:, None]) ** 2) / (self.widths[:, None] * np.sqrt(2 * np.pi))
+        """Densities (n, rings) of the spots on the visible rings at a log pixel size, and distances from these."""
+        lines = scale + np.log(np.sqrt(list(REFLECTIONS.values())) / GOLD_LATTICE_CONSTANT_A)
+        shares = np.where(lines < np.log(0.5), _SHARES, 0.0)
+        shares /= max(shares.sum(), 1e-12)
+        widths, distance = self.widths[:, None], self.logs[:, None] - lines
+        normal = np.exp(-0.5 * (distance / widths) ** 2) / (widths * np.sqrt(2 * np.pi))
         return (1 - self.stray[:, None]) * shares * normal, distance
 
     def evidence(self, scale: float) -> float:
@@ -217,12 +196,11 @@ class _Spots(NamedTuple):
 
 
 def settle(micrograph: Micrograph) -> tuple[Micrograph, PixelSize | None]:
-    """The micrograph with a pixel size and with all that is to be said about it.
+    """The micrograph, better cleaned, with a pixel size and all that is to be said about it; None for no lattice found.
 
-    ``micrograph``: as it was loaded, better cleaned. A missing pixel size is the one of the lattice (its source is
-    ``"lattice"``). One that the user or the file gave stays; a note is added if the lattice's is another, see
-    :func:`check`. None stands for no lattice found. Raises NanoshapeError if neither the user, nor the file, nor the
-    lattice gives a pixel size.
+    A missing pixel size is the one of the lattice (its source is ``"lattice"``). One that the user or the file gave
+    stays; a note is added if the lattice's is another, see :func:`check`. Raises NanoshapeError if neither the user,
+    nor the file, nor the lattice gives a pixel size.
     """
     name = display(micrograph.path)
     try:
@@ -252,12 +230,11 @@ def check(found: PixelSize, pixel_size_A: float, name: str) -> str | None:
 
 
 def find_spots(image: np.ndarray) -> np.ndarray:
-    """Spots (n, 2) in the power spectra of the patches of an image: radius [cycles per pixel] and height.
-
-    The height is in units of the mean speckle at the same radius.
-    """
+    """Spots (n, 2) of an image's patches: radius [cycles per pixel] and height over the mean speckle at that radius."""
     side = min(PATCH, *image.shape)
-    patches = _patches(np.asarray(image, dtype=np.float64), side)
+    starts = [np.linspace(0, n - side, -(-n // side)).round().astype(int) for n in image.shape]
+    values = np.asarray(image, dtype=np.float64)
+    patches = [values[a : a + side, b : b + side] for a in starts[0] for b in starts[1]]
     rows, columns = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     radius = np.hypot(rows, columns)
     ring = np.minimum(np.rint(radius * side).astype(int), side // 2)
@@ -282,29 +259,19 @@ def find_spots(image: np.ndarray) -> np.ndarray:
     return np.concatenate(spots)
 
 
-def _patches(image: np.ndarray, side: int) -> list[np.ndarray]:
-    """Square patches that cover the image, few or none overlapping."""
-    starts = [np.linspace(0, n - side, -(-n // side)).round().astype(int) for n in image.shape]
-    return [image[a : a + side, b : b + side] for a in starts[0] for b in starts[1]]
-
-
 def _positions(logs: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Frequencies [cycles per pixel] and heights (n, 3) of peaks, placed between pixels by parabolas."""
     side, last = len(logs), logs.shape[1] - 1
-    spots = []
-    for row, column in peaks:
-        here = logs[row, column]
-        # The spectrum of a real image is the same on the other side of the origin.
-        left = logs[row, column - 1] if column else logs[-row, 1]
-        place = [float(row if row < side / 2 else row - side), float(column)]
-        for axis, (before, after) in enumerate(
-            ((logs[row - 1, column], logs[(row + 1) % side, column]), (left, logs[row, min(column + 1, last)]))
-        ):
-            curvature = before - 2 * here + after
-            if curvature < 0:
-                place[axis] += float(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5))
-        spots.append((place[0] / side, place[1] / side, np.exp(here)))
-    return np.array(spots).reshape(-1, 3)
+    row, column = peaks.T
+    here = logs[row, column]
+    # The spectrum of a real image is the same on the other side of the origin.
+    left = np.where(column > 0, logs[row, column - 1], logs[-row, 1])
+    before = np.stack([logs[row - 1, column], left])
+    after = np.stack([logs[(row + 1) % side, column], logs[row, np.minimum(column + 1, last)]])
+    curvature = before - 2 * here + after
+    shift = np.clip(0.5 * (before - after) / np.where(curvature < 0, curvature, -np.inf), -0.5, 0.5)
+    place = np.stack([np.where(row < side / 2, row, row - side), column]) + shift
+    return np.stack([*(place / side), np.exp(here)], axis=1)
 
 
 def _without_satellites(spots: np.ndarray) -> np.ndarray:
@@ -334,13 +301,12 @@ class Consensus(NamedTuple):
 
 
 def consensus(table: pd.DataFrame, pixel_size_A: float, ring: PixelSize | None = None) -> Consensus:
-    """Weighted means over the particles of one field.
+    """Means over the particles of one field, weighted by the inverse variances that the spectral check gives.
 
     ``table``: one row a particle, with the columns ``shown_`` of
     :meth:`nanoshape_lib.trust.classifier.Classifier.classify`; ``pixel_size_A``: the pixel size [Å] at which the
-    particles were cut out; ``ring``: the pixel size from the rings of the whole field; where there are rings, they tell
-    the lattice. The particles' weights are one over the variances that the spectral check gives; the variance of the
-    mean is one over their sum, and the square of :data:`FIELD_SYSTEMATIC` is added to it.
+    particles were cut out; ``ring``: the pixel size from the rings of the whole field, which tell the lattice where
+    there are any. The variance of a mean is one over the sum of the weights, plus that of :data:`FIELD_SYSTEMATIC`.
     """
     logs = np.log(table[list(SHOWN)].to_numpy() / USUAL)
     weights = (table[list(SHOWN)].to_numpy() / table[list(DEVIATIONS)].to_numpy()) ** 2
@@ -354,10 +320,7 @@ def consensus(table: pd.DataFrame, pixel_size_A: float, ring: PixelSize | None =
 
 
 def sentences(found: Consensus, pixel_size_A: float, name: str) -> list[str]:
-    """What is to be said of a field of this name: a sentence on each quantity that is surely not as usual.
-
-    Of rings :func:`nanoshape_lib.micrographs.pixel_size.check` speaks.
-    """
+    """A sentence on each quantity of a field that is surely not as usual; of rings :func:`check` speaks."""
     usual = USUAL * [pixel_size_A, 1, 1]
     values = usual * np.exp(found.logarithms)
     return [

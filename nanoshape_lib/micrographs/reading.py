@@ -24,21 +24,10 @@ Source = Literal["user", "metadata", "lattice"]
 class Micrograph:
     """What a file holds.
 
-    Attributes
-    ----------
-    images
-        Float32 (N, rows, columns) in the order of the file; one image is a stack of one.
-    pixel_size_A
-        Side of a pixel [Å], or None if neither the user nor the file gives it.
-    source
-        Where the pixel size is from: ``"user"``, ``"metadata"``, ``"lattice"``
-        (:mod:`nanoshape_lib.micrographs.pixel_size`) or None.
-    path
-        The file, as it was given and as it can stand in a sentence.
-    notes
-        Warnings, one sentence each.
-    truth
-        Of a simulated one, the table of :func:`nanoshape_lib.simulation.field.place`.
+    ``images``: float32 (N, rows, columns) in the order of the file; one image is a stack of one; ``pixel_size_A``: side
+    of a pixel [Å] or None, and its ``source``; ``path``: the file, as it was given and as it can stand in a sentence;
+    ``notes``: warnings, one sentence each; ``truth``: of a simulated one, the table of
+    :func:`nanoshape_lib.simulation.field.place`.
     """
 
     images: np.ndarray
@@ -50,20 +39,7 @@ class Micrograph:
 
 
 def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:
-    """The pixel size [Å] if it can be that of an HRTEM image.
-
-    Parameters
-    ----------
-    pixel_size_A
-        Side of a pixel [Å].
-    whose
-        How the sentence begins, such as the name of a file.
-
-    Raises
-    ------
-    NanoshapeError
-        If it is no number from 0.05 to 10 Å.
-    """
+    """The pixel size [Å] if it can be that of an HRTEM image, from 0.05 to 10 Å; else a sentence on whose it is."""
     number = isinstance(pixel_size_A, int | float | np.number) and not isinstance(pixel_size_A, bool)
     if not number or not SMALLEST_PIXEL_A <= pixel_size_A <= LARGEST_PIXEL_A:
         value = f"{float(pixel_size_A):.4g} Å" if number else repr(pixel_size_A)
@@ -94,11 +70,10 @@ def load(path: str | os.PathLike[str], pixel_size_A: float | None = None, name: 
     Raises
     ------
     NanoshapeError
-        If the file is missing, a folder, not readable, empty, damaged or cut short, of another format than its
-        ending says, if it refers to another file or has too many pages, groups or tags, is too small (below 64
-        pixels) or too large (over 134 million pixels), in colour, complex, constant or not finite, a diffraction
-        pattern, a spectrum or 4D-STEM, or if its pixels are not square or their size is outside 0.05 to 10 Å.
-        The one sentence names the file; what was noted before is in ``__notes__``.
+        If the file is missing, not readable, damaged, of another format than its ending says, or refers to another;
+        if it has too many parts, below 64 pixels on a side or over 134 million in all; if it is in colour, complex,
+        constant or not finite, a diffraction pattern, a spectrum or 4D-STEM; or if its pixels are not square or not of
+        0.05 to 10 Å. The one sentence names the file; what was noted before is in ``__notes__``.
     """
     if pixel_size_A is not None:
         pixel_size_A = check_pixel_size(pixel_size_A)
@@ -128,18 +103,16 @@ def _opened(path: str | os.PathLike[str], name: str) -> BinaryIO:
             check_start(path, file.read(16), name)
             kept.pop_all()
             return file
-    except IsADirectoryError:
-        raise NanoshapeError(f"{name} is a folder, but must be a file of type {', '.join(FORMATS)}") from None
-    except PermissionError:
-        raise NanoshapeError(f"{name} cannot be opened: you have no permission to read it") from None
-    except FileNotFoundError:
-        raise NanoshapeError(f"{name} does not exist") from None
-    except (OSError, UnicodeError) as error:
-        raise NanoshapeError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
     except NanoshapeError:
         raise
-    except ValueError:
-        raise NanoshapeError(f"{name} cannot be the name of a file") from None
+    except (OSError, ValueError) as error:
+        why = {
+            IsADirectoryError: f"is a folder, but must be a file of type {', '.join(FORMATS)}",
+            PermissionError: "cannot be opened: you have no permission to read it",
+            FileNotFoundError: "does not exist",
+            ValueError: "cannot be the name of a file",
+        }.get(type(error), f"cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}")
+        raise NanoshapeError(f"{name} {why}") from None
 
 
 def _check_values(name: str, images: np.ndarray) -> None:

@@ -36,10 +36,7 @@ STYLE = """
 
 
 def write_report(
-    folder: str | Path,
-    analyses: Sequence[Analysis],
-    refused: Sequence[NanoshapeError],
-    about: str,
+    folder: str | Path, analyses: Sequence[Analysis], refused: Sequence[NanoshapeError], about: str
 ) -> Path:
     """Write ``predictions.csv`` and ``index.html`` into a folder.
 
@@ -106,23 +103,14 @@ def _row(row: dict, image: np.ndarray, why: Explanation, place: int) -> str:
     share = 0.55 * weights[..., None]
     laid = ((1 - share) * grey[..., None] + share * heat).astype(np.uint8)
     number, shape = row["particle"], escape(row["predicted"])
-    cells = [
-        picture(grey, f"particle {number}", PICTURE_PIXELS),
-        picture(laid, f"where particle {number} speaks for a {shape}", PICTURE_PIXELS),
-    ]
-    cells += [
-        picture(
-            _grey(each.image),
-            f"simulated {shape} that is like particle {number} to the network",
-            PICTURE_PIXELS,
-            f"similarity {each.similarity:.2f}, {each.size_A:.0f} Å, defocus {each.defocus_A:.0f} Å",
-        )
-        for each in why.similar[place]
-    ]
+    pictures = [(grey, f"particle {number}", ""), (laid, f"where particle {number} speaks for a {shape}", "")]
+    for each in why.similar[place]:
+        below = f"similarity {each.similarity:.2f}, {each.size_A:.0f} Å, defocus {each.defocus_A:.0f} Å"
+        pictures.append((_grey(each.image), f"simulated {shape} that is like particle {number} to the network", below))
     for match in why.matches[place : place + 1]:
         below = f"correlation {match.ncc:.2f}, {match.size_A:.0f} Å, defocus {match.defocus_A:.0f} Å"
-        alt = f"simulated {shape} that fits particle {number} best"
-        cells.append(picture(_grey(match.image), alt, PICTURE_PIXELS, below))
+        pictures.append((_grey(match.image), f"simulated {shape} that fits particle {number} best", below))
+    cells = [picture(image, alt, PICTURE_PIXELS, below) for image, alt, below in pictures]
     if row["known"]:
         answer = f"<strong>{shape}</strong><br>set: {escape(row['set'])}"
     else:

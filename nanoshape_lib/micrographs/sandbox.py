@@ -21,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -33,9 +34,8 @@ from nanoshape_lib.micrographs.formats import read, refusal
 
 MEMORY_BYTES = 7 * 2**28
 """Address space that reading one file may take, beyond what the libraries take at rest."""
-TIME_LIMIT_S = 120.0
-HEADER_TIME_S = 10.0
-"""Processor time that everything but the pixels may take."""
+TIME_LIMIT_S, HEADER_TIME_S = 120.0, 10.0
+"""Time that a file may take, and processor time that everything but its pixels may take."""
 ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "PYTHONHOME")
 """The variables that the process inherits."""
 _LIBRARIES = (
@@ -46,31 +46,28 @@ _LIBRARIES = (
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 
 
+Answer = tuple[np.ndarray, float | None, tuple[str, ...]]
+"""Images (N, rows, columns), pixel size [Å] and notes."""
+
+
 class ReaderProcess:
     """The process that opens files: started at the first, replaced after a failure."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._owner = threading.Lock(), 0
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._owner = 0
 
     def start(self) -> None:
         """Start the process ahead of the first file, so that its libraries load while others do."""
         with self._lock:
             self._running()
 
-    def ask(self, file: int, path: str, name: str) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
-        """Images (N, rows, columns), pixel size [Å] and notes of an open file."""
+    def ask(self, file: int, path: str, name: str) -> Answer:
+        """What an open file holds."""
         with self._lock:
-            late = threading.Event()
-            control = self._running()
-
-            def stop() -> None:
-                late.set()
-                self._kill()
-
-            timer = threading.Timer(TIME_LIMIT_S, stop)
+            control, began = self._running(), time.monotonic()
+            timer = threading.Timer(TIME_LIMIT_S, self._kill)
             timer.daemon = True
             timer.start()
             try:
@@ -81,10 +78,10 @@ class ReaderProcess:
                 self.close()
                 if not isinstance(error, OSError | EOFError | ValueError):
                     raise
-                why = f"took over {TIME_LIMIT_S:g} s" if late.is_set() else "broke down"
-                raise NanoshapeError(
-                    f"{name} cannot be read: the reader {why}, so the file is probably damaged"
-                ) from None
+                late = time.monotonic() - began >= TIME_LIMIT_S
+                why = f"took over {TIME_LIMIT_S:g} s" if late else "broke down"
+                words = f"cannot be read: the reader {why}, so the file is probably damaged"
+                raise NanoshapeError(f"{name} {words}") from None
             finally:
                 timer.cancel()
 
@@ -127,9 +124,7 @@ class ReaderProcess:
         self._process = self._control = None
 
 
-def _exchange(
-    control: socket.socket, file: int, path: str, name: str
-) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+def _exchange(control: socket.socket, file: int, path: str, name: str) -> Answer:
     """Hand over one open file and a pipe, and take the answer."""
     answer, theirs = os.pipe()
     with open(answer, "rb") as pipe:
@@ -170,14 +165,6 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _send(out: BinaryIO, message: dict, frame: np.ndarray | None = None) -> None:
-    """One line of JSON, and the pixels it announces."""
-    out.write(json.dumps(message).encode() + b"\n")
-    if frame is not None:
-        out.write(frame.data.cast("B"))
-    out.flush()
-
-
 def _answer(request: bytes, file: int, out: BinaryIO) -> None:
     """Send what a file holds: shape, pixel size and notes, then frame after frame; or the sentence that refuses it."""
     path, name = json.loads(request)
@@ -186,20 +173,24 @@ def _answer(request: bytes, file: int, out: BinaryIO) -> None:
     def too_long(*_: Any) -> None:
         raise NanoshapeError(f"{name} holds more metadata than can be looked through in {HEADER_TIME_S:g} s")
 
+    def send(**message: Any) -> None:
+        out.write(json.dumps(message).encode() + b"\n")
+
     signal.signal(signal.SIGPROF, too_long)
     try:
         signal.setitimer(signal.ITIMER_PROF, HEADER_TIME_S, 1.0)
         # Elsewhere than on Linux a descriptor opened again keeps its position, so the path has to do.
         stack = read(opened if os.path.exists(opened) else path, suffix, name)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(out, {"shape": stack.data.shape, "pixel_size_A": stack.pixel_size_A, "notes": stack.notes})
+        send(shape=stack.data.shape, pixel_size_A=stack.pixel_size_A, notes=stack.notes)
         for frame in stack.frames():
-            _send(out, {"frame": True}, frame)
+            send(frame=True)
+            out.write(frame.data.cast("B"))
     except BrokenPipeError:
         raise
     except Exception as error:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(out, {"error": str(refusal(name, suffix, error))})
+        send(error=str(refusal(name, suffix, error)))
 
 
 def _leave_network() -> None:

@@ -5,12 +5,12 @@ Templates are simulated particles along directions that fill the fundamental sec
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import fft
+from scipy import fft, ndimage
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
@@ -27,25 +27,21 @@ from nanoshape_lib.simulation.imaging import form_images, intensity_spectrum, re
 from nanoshape_lib.simulation.optics import Camera, Microscope
 
 _THREADS = ThreadpoolController()
-CANDIDATES = 16
-STARTS_A = (-120.0, -80.0, -40.0, 0.0, 40.0, 80.0, 120.0)
-REFINED = 4
-# Steps of defocus [Å], in-plane angle and tilt [degrees].
-COARSE = ((20.0, 0.75, 1.2),)
-FINE = ((10.0, 0.5, 0.7), (10.0, 0.25, 0.5), (5.0, 0.25, 0.3))
-SIZE_RANGE_A = (35.0, 85.0)
-LARGEST_SHIFT_A = 14.0
-COLLAR_A = 6.0
-HIGH_PASS_PER_A = 0.03
+MICROSCOPE, CAMERA, FIDELITY = Microscope(), Camera(dose_e_A2=None), "fast"
 # Version of the templates, raised when other signatures come of the same waves; see `paths.cache_key`.
 RECIPE = 1
-SPACING_DEG = 3.0
-SIZES_A = (48.0, 66.0)
-DEFOCI_A = (-120.0, -60.0, 0.0, 60.0, 120.0)
+SPACING_DEG, SIZES_A, DEFOCI_A = 3.0, (48.0, 66.0), (-120.0, -60.0, 0.0, 60.0, 120.0)
 RADII_PER_A = np.linspace(0.10, 0.49, 40)
 ANGLES = 120
 STEP_DEG = 180 / ANGLES
-FIDELITY = "fast"
+
+CANDIDATES, REFINED = 16, 4
+STARTS_A = (-120.0, -80.0, -40.0, 0.0, 40.0, 80.0, 120.0)
+# Steps of defocus [Å], in-plane angle and tilt [degrees].
+COARSE = ((20.0, 0.75, 1.2),)
+FINE = ((10.0, 0.5, 0.7), (10.0, 0.25, 0.5), (5.0, 0.25, 0.3))
+SIZE_RANGE_A, LARGEST_SHIFT_A, COLLAR_A = (35.0, 85.0), 14.0, 6.0
+HIGH_PASS_PER_A = 0.03
 
 
 class Library(NamedTuple):
@@ -61,7 +57,7 @@ class Library(NamedTuple):
     signatures: np.ndarray
 
 
-@lru_cache
+@cache
 def directions(shape: Shape, spacing_deg: float = SPACING_DEG) -> np.ndarray:
     """Beam directions (M, 3) in the shape's fundamental sector that leave none farther than this from all of them.
 
@@ -88,10 +84,10 @@ def _upright(direction: np.ndarray) -> np.ndarray:
     return np.stack([x, np.cross(direction, x), direction])
 
 
-def simulate(shape: Shape, size_A: float, rotation: np.ndarray, microscope: Microscope) -> np.ndarray:
+def simulate(shape: Shape, size_A: float, rotation: np.ndarray) -> np.ndarray:
     """Exit wave (n, n), complex64, of a particle in vacuum, turned by a rotation (3, 3), its atoms displaced."""
     scene = turned_scene(shapes.build(shape, size_A), rotation, None, np.random.default_rng(0))
-    return exit_wave(scene, microscope, FIDELITY)
+    return exit_wave(scene, MICROSCOPE, FIDELITY)
 
 
 def signature(image: np.ndarray) -> np.ndarray:
@@ -107,37 +103,24 @@ def signature(image: np.ndarray) -> np.ndarray:
     padded = 2 * n
     amplitudes = np.sqrt(np.abs(np.fft.fft2((image - image.mean()) * window, s=(padded, padded))))
     theta = np.radians(STEP_DEG * np.arange(ANGLES))
-    rows, columns = (RADII_PER_A[:, None] * part * padded for part in (np.cos(theta), np.sin(theta)))
-    low, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
-    down, right = rows - low, columns - left
-    polar = sum(
-        weight * amplitudes[(low + i) % padded, (left + j) % padded]
-        for i, j, weight in (
-            (0, 0, (1 - down) * (1 - right)),
-            (1, 0, down * (1 - right)),
-            (0, 1, (1 - down) * right),
-            (1, 1, down * right),
-        )
-    )
+    places = [RADII_PER_A[:, None] * part * padded for part in (np.cos(theta), np.sin(theta))]
+    polar = ndimage.map_coordinates(amplitudes, places, order=1, mode="grid-wrap")
     polar = polar - polar.mean(axis=1, keepdims=True)
     return polar / max(float(np.linalg.norm(polar)), 1e-12)
 
 
-@lru_cache(maxsize=len(Shape))
-def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0) -> Library:
+@cache
+def library(shape: Shape) -> Library:
     """Waves of one shape along `directions` at two sizes, and the signatures of their images.
 
-    They are computed once, for an energy and an aperture, and kept in the cache folder; other settings of the
-    microscope act on the images only.
-
-    ``shape``: the shape; ``energy_eV, aperture_mrad``: beam energy [eV] and aperture [mrad]. Read from files when it is
-    used.
+    They are computed once and kept in the cache folder, from which they are read when they are used.
     """
     recipes = {"exit waves": exit_waves.RECIPE, "images": imaging.RECIPE, "templates": RECIPE}
-    key = cache_key("templates", recipes, shape=shape, energy_eV=energy_eV, aperture_mrad=aperture_mrad)
+    beam = MICROSCOPE.model_dump(include={"energy_eV", "aperture_mrad"})
+    key = cache_key("templates", recipes, shape=shape, **beam)
     folder = cache_folder() / "templates" / f"{shape.name.lower()}-{key}"
     if not folder.exists():
-        made = _make(shape, Microscope(energy_eV=energy_eV, aperture_mrad=aperture_mrad))
+        made = _make(shape)
         with replacing(folder) as partial:
             partial.mkdir()
             for name, values in made._asdict().items():
@@ -145,35 +128,29 @@ def library(shape: Shape, energy_eV: float = 200e3, aperture_mrad: float = 25.0)
     return Library(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Library._fields))
 
 
-def _make(shape: Shape, microscope: Microscope) -> Library:
+def _make(shape: Shape) -> Library:
     """Compute a library: one wave a direction and size, and its images at some defoci."""
     known = [size_A for size_A, _ in shapes.available_sizes(shape)]
     sizes_A = [min(known, key=lambda size_A: abs(size_A - wanted)) for wanted in SIZES_A]
     turned = np.array([_upright(direction) for direction in directions(shape)])
-    camera, defoci = Camera(dose_e_A2=None), torch.tensor(DEFOCI_A)
     jobs = [(size_A, rotation) for size_A in sizes_A for rotation in turned]
     waves, marks = [], []
     for size_A, rotation in tqdm(jobs, desc=f"{shape.title} templates", unit="wave"):
-        wave = simulate(shape, size_A, rotation, microscope)
-        images = form_images(wave, defoci, microscope, camera)
+        wave = simulate(shape, size_A, rotation)
+        images = form_images(wave, torch.tensor(DEFOCI_A), MICROSCOPE, CAMERA)
         marks.append(np.array([signature(image) for image in images.numpy()], np.float16))
         waves.append(np.stack([wave.real, wave.imag]).astype(np.float16))
-    grid = (len(sizes_A), len(turned))
-    return Library(
-        np.array(sizes_A),
-        turned,
-        np.reshape(waves, (*grid, *waves[0].shape)),
-        np.reshape(marks, (*grid, *marks[0].shape)),
-    )
+    arrays = [np.reshape(each, (len(sizes_A), len(turned), *each[0].shape)) for each in (waves, marks)]
+    return Library(np.array(sizes_A), turned, *arrays)
 
 
 class Match(NamedTuple):
     """A simulation laid over an image.
 
-    ``rotation`` takes the particle's frame to the laboratory's and ``direction`` is the beam in the
-    particle's frame, both up to the shape's symmetry; ``shift_A`` (2,) is where the particle lies from the
-    middle of the field; ``ncc`` is the normalised cross-correlation in the circle around it, and ``image``
-    the simulation (128, 128), standardised, without film and noise, in the particle's place.
+    ``rotation`` takes the particle's frame to the laboratory's and ``direction`` is the beam in the particle's frame,
+    both up to the shape's symmetry; ``shift_A`` (2,) is where the particle lies from the middle of the field; ``ncc``
+    is the normalised cross-correlation in the circle around it, and ``image`` the simulation (128, 128), standardised,
+    without film and noise, in the particle's place.
     """
 
     shape: Shape
@@ -207,54 +184,26 @@ class _Pose(NamedTuple):
     @property
     def rotation(self) -> np.ndarray:
         """The particle's rotation (3, 3); all shapes have an inversion centre."""
-        c, s = math.cos(math.radians(self.turn_deg)), math.sin(math.radians(self.turn_deg))
         # A mirror of the image is the mirror x -> -x of the particle, which the inversion makes a rotation again.
         mirror = np.diag([1.0, -1.0, -1.0]) if self.mirrored else np.eye(3)
-        return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ mirror @ self.direction
-
-
-class _Laid(NamedTuple):
-    """How well a pose's simulation fits, where it lies [pixels], and the simulation in the middle (128, 128)."""
-
-    ncc: float
-    shift: np.ndarray
-    image: np.ndarray
+        return orientation.axis_angle([0, 0, 1], self.turn_deg) @ mirror @ self.direction
 
 
 class _Matcher:
-    """One image, against which simulations of one shape are laid."""
+    """One image, against which simulations of one shape are laid; what several poses share is made once."""
 
-    def __init__(self, image: np.ndarray, shape: Shape, microscope: Microscope, camera: Camera):
-        self.shape, self.microscope = shape, microscope
-        self.library = library(shape, microscope.energy_eV, microscope.aperture_mrad)
+    def __init__(self, image: np.ndarray, shape: Shape):
+        self.shape, self.library = shape, library(shape)
         self.numbers = {turned.tobytes(): number for number, turned in enumerate(self.library.rotations)}
-        self.simulated: dict[tuple[bytes, float], np.ndarray] = {}
-        self.turned: dict[_Pose, torch.Tensor] = {}
-        self.laid: dict[_Pose, _Laid] = {}
-        self.circles: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self.camera = camera.model_copy(update={"dose_e_A2": None})
-        qx, qy = (f(IMAGE_PIXELS, camera.pixel_size_A) for f in (np.fft.fftfreq, np.fft.rfftfreq))
+        self.lay, self.wave = cache(self._lay), cache(self._wave)
+        self.turned, self.circle = cache(self._turned), cache(self._circle)
+        qx, qy = (f(IMAGE_PIXELS, CAMERA.pixel_size_A) for f in (np.fft.fftfreq, np.fft.rfftfreq))
         self.weight = np.float32(1 - np.exp(-(qx[:, None] ** 2 + qy**2) / HIGH_PASS_PER_A**2))
         values = self._filtered(np.asarray(image, np.float32))
         values /= values.std()
         self.spectra = fft.rfft2(np.stack([values, values**2]))
         reach = np.abs(fft.fftfreq(IMAGE_PIXELS, 1 / FIELD_A)) <= LARGEST_SHIFT_A
         self.allowed = reach[:, None] & reach
-
-    def lay(self, pose: _Pose) -> _Laid:
-        """Form the image of a pose and find where it fits best; the part of a pose that is known is not made again."""
-        if pose not in self.laid:
-            quarters = round(pose.turn_deg / 90)
-            key = pose._replace(defocus_A=0.0)
-            if key not in self.turned:
-                rest = torch.tensor([pose.turn_deg - 90 * quarters])
-                self.turned[key] = turn(torch.fft.fft2(self._wave(pose), norm="forward")[None], rest)
-            defocus = torch.tensor([pose.defocus_A])
-            # Twice the camera's pixels hold all of the intensity that the transmitted beam takes part in.
-            spectrum = intensity_spectrum(self.turned[key], defocus, self.microscope, 2 * self.camera.pixels)
-            image = np.rot90(record(spectrum, self.camera)[0].numpy(), quarters)
-            self.laid[pose] = self._fit(image, round(self._radius_A(pose)))
-        return self.laid[pose]
 
     def best(self, poses: Iterable[_Pose]) -> _Pose:
         """The pose that fits best; of equal ones the first."""
@@ -264,52 +213,52 @@ class _Matcher:
         """The image without its low frequencies: all particles are dark, whatever their orientation."""
         return fft.irfft2(fft.rfft2(image) * self.weight, s=image.shape)
 
-    def _wave(self, pose: _Pose) -> torch.Tensor:
-        known, key = self.library, (pose.upright, pose.size_A)
-        if key not in self.simulated:
-            stored = np.flatnonzero(known.sizes_A == pose.size_A)
-            if len(stored) and pose.upright in self.numbers:
-                real, imaginary = known.waves[stored[0], self.numbers[pose.upright]].astype(np.float32)
-                self.simulated[key] = real + 1j * imaginary
-            else:
-                self.simulated[key] = simulate(self.shape, pose.size_A, pose.direction, self.microscope)
-        wave = torch.as_tensor(self.simulated[key])
-        return torch.roll(wave.flip(0), 1, 0) if pose.mirrored else wave
+    def _wave(self, upright: bytes, size_A: float) -> torch.Tensor:
+        """Exit wave (n, n) of a particle, from the library if it holds it."""
+        number, stored = self.numbers.get(upright), np.flatnonzero(self.library.sizes_A == size_A)
+        if number is None or not len(stored):
+            return torch.as_tensor(simulate(self.shape, size_A, np.frombuffer(upright).reshape(3, 3)))
+        real, imaginary = self.library.waves[stored[0], number].astype(np.float32)
+        return torch.as_tensor(real + 1j * imaginary)
 
-    def _radius_A(self, pose: _Pose) -> float:
-        across = shapes.build(self.shape, pose.size_A).positions @ pose.direction[:2].T
-        return float(np.linalg.norm(across, axis=1).max())
+    def _turned(self, pose: _Pose) -> torch.Tensor:
+        """Spectrum of a pose's wave, mirrored and turned but for the quarters; its defocus does not matter."""
+        wave, rest = self.wave(pose.upright, pose.size_A), pose.turn_deg - 90 * round(pose.turn_deg / 90)
+        wave = torch.roll(wave.flip(0), 1, 0) if pose.mirrored else wave
+        return turn(torch.fft.fft2(wave, norm="forward")[None], torch.tensor([rest]))
 
     def _circle(self, radius_A: int) -> tuple[np.ndarray, np.ndarray]:
         """A circle with a collar, and the image's squared deviations from its mean within it, laid at every place."""
-        if radius_A not in self.circles:
-            axis = (np.arange(IMAGE_PIXELS) + 0.5) * self.camera.pixel_size_A - FIELD_A / 2
-            circle = (np.hypot(axis[:, None], axis) <= min(radius_A + COLLAR_A, FIELD_A / 2)).astype(np.float32)
-            sums, squares = fft.irfft2(fft.rfft2(circle).conj() * self.spectra, s=circle.shape)
-            self.circles[radius_A] = circle, np.maximum(squares - sums**2 / circle.sum(), 1e-9)
-        return self.circles[radius_A]
+        axis = (np.arange(IMAGE_PIXELS) + 0.5) * CAMERA.pixel_size_A - FIELD_A / 2
+        circle = (np.hypot(axis[:, None], axis) <= min(radius_A + COLLAR_A, FIELD_A / 2)).astype(np.float32)
+        sums, squares = fft.irfft2(fft.rfft2(circle).conj() * self.spectra, s=circle.shape)
+        return circle, np.maximum(squares - sums**2 / circle.sum(), 1e-9)
 
-    def _fit(self, simulated: np.ndarray, radius_A: int) -> _Laid:
-        """Zero-mean normalised correlation within a circle that moves with the simulation (Padfield 2012)."""
-        circle, squares = self._circle(radius_A)
-        filtered = self._filtered(simulated)
+    def _lay(self, pose: _Pose) -> Match:
+        """The image of a pose where it fits best.
+
+        By zero-mean normalised correlation within a circle that moves with the simulation (Padfield 2012).
+        """
+        # Twice the camera's pixels hold all of the intensity that the transmitted beam takes part in.
+        wave, defocus = self.turned(pose._replace(defocus_A=0.0)), torch.tensor([pose.defocus_A])
+        spectrum = intensity_spectrum(wave, defocus, MICROSCOPE, 2 * CAMERA.pixels)
+        image = np.rot90(record(spectrum, CAMERA)[0].numpy(), round(pose.turn_deg / 90))
+        across = shapes.build(self.shape, pose.size_A).positions @ pose.direction[:2].T
+        circle, squares = self.circle(round(float(np.linalg.norm(across, axis=1).max())))
+        filtered = self._filtered(image)
         part = circle * (filtered - (circle * filtered).sum() / circle.sum())
         covariance = fft.irfft2(fft.rfft2(part).conj() * self.spectra[0], s=part.shape)
         ncc = np.where(self.allowed, covariance / np.sqrt(squares * max((part**2).sum(), 1e-12)), -1.0)
         best = np.unravel_index(np.argmax(ncc), ncc.shape)
         shift = (np.array(best) + len(ncc) // 2) % len(ncc) - len(ncc) // 2
-        return _Laid(float(ncc[best]), shift, simulated)
+        moved = np.roll(standardise(torch.as_tensor(image.copy())).numpy(), shift, (0, 1))
+        shift_A = shift * CAMERA.pixel_size_A
+        return Match(self.shape, pose.size_A, pose.rotation, pose.defocus_A, shift_A, float(ncc[best]), moved)
 
 
 # Its transforms are too small to share: on a busy machine, waiting for other threads takes ten times longer.
 @_THREADS.wrap(limits=1)
-def best_match(
-    image: np.ndarray,
-    shape: Shape | int | str,
-    microscope: Microscope | None = None,
-    camera: Camera | None = None,
-    defoci_A: Sequence[float] = STARTS_A,
-) -> Match:
+def best_match(image: np.ndarray, shape: Shape) -> Match:
     """The simulation of a shape that fits an image best.
 
     The spectrum of the image is compared with those of :func:`library`, at every in-plane angle and mirrored too. The
@@ -317,31 +266,22 @@ def best_match(
     size, each step by the correlation of the images.
 
     ``image``: one particle (128, 128) at 1.0 Å, within 14 Å of the middle, as `nanoshape_lib.micrographs.cropping.crop`
-    makes it; ``shape``: the shape, its label or its name; ``microscope, camera``: the instrument, as far as it is
-    known; ``defoci_A``: defoci to begin with [Å]; give few around the nominal one if it is known. The simulation, its
-    parameters and its correlation. Raises NanoshapeError if the image has another shape or is constant.
+    makes it. Raises NanoshapeError if the image has another shape or is constant.
     """
-    values, shape = np.asarray(image, float), Shape.parse(shape)
+    values = np.asarray(image, float)
     if values.shape != (IMAGE_PIXELS, IMAGE_PIXELS) or not np.isfinite(values).all() or not np.ptp(values):
-        raise NanoshapeError(
-            f"image has shape {values.shape}, but must be ({IMAGE_PIXELS}, {IMAGE_PIXELS}) of finite, unequal numbers"
-        )
-    if not len(defoci_A):
-        raise NanoshapeError("defoci_A is empty, but must hold at least one defocus")
-    microscope, camera = microscope or Microscope(), camera or Camera()
-    matcher = _Matcher(values, shape, microscope, camera)
+        wanted = f"({IMAGE_PIXELS}, {IMAGE_PIXELS}) of finite, unequal numbers"
+        raise NanoshapeError(f"image has shape {values.shape}, but must be {wanted}")
+    matcher = _Matcher(values, shape)
 
     def focused(pose: _Pose) -> _Pose:
-        return matcher.best([pose, *(pose._replace(defocus_A=float(defocus)) for defocus in defoci_A)])
+        return matcher.best([pose, *(pose._replace(defocus_A=defocus_A) for defocus_A in STARTS_A)])
 
-    started = [focused(pose._replace(defocus_A=float(defoci_A[0]))) for pose in _candidates(values, matcher.library)]
+    started = [focused(pose) for pose in _candidates(values, matcher.library)]
     started.sort(key=lambda pose: -matcher.lay(pose).ncc)
     # The right defocus shows only near the right direction.
     climbed = [focused(_climb(matcher, focused(_climb(matcher, pose, COARSE)), COARSE)) for pose in started[:REFINED]]
-    pose = _climb(matcher, matcher.best(climbed), FINE)
-    laid = matcher.lay(pose)
-    moved = np.roll(standardise(torch.as_tensor(laid.image.copy())).numpy(), laid.shift, (0, 1))
-    return Match(shape, pose.size_A, pose.rotation, pose.defocus_A, laid.shift * camera.pixel_size_A, laid.ncc, moved)
+    return matcher.lay(_climb(matcher, matcher.best(climbed), FINE))
 
 
 def _candidates(image: np.ndarray, known: Library) -> list[_Pose]:
@@ -358,7 +298,7 @@ def _candidates(image: np.ndarray, known: Library) -> list[_Pose]:
         number, mirrored = np.unravel_index(flat, top.shape)
         size, angle = np.unravel_index(np.argmax(by_pose[:, number, mirrored]), (len(known.sizes_A), ANGLES))
         turn_deg, size_A = float(STEP_DEG * angle), float(known.sizes_A[size])
-        poses.append(_Pose(known.rotations[number].tobytes(), bool(mirrored), turn_deg, size_A, 0.0))
+        poses.append(_Pose(known.rotations[number].tobytes(), bool(mirrored), turn_deg, size_A, STARTS_A[0]))
     return poses
 
 

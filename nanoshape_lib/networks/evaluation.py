@@ -183,10 +183,8 @@ def accuracy_by(predictions: pd.DataFrame, column: str, bins: int = 8) -> pd.Dat
     """
     values = predictions[column]
     levels = values if values.nunique() <= 14 else pd.qcut(values, bins, duplicates="drop")
-    rows = [
-        (part[column].mean(), *accuracy_interval(part), len(part))
-        for _, part in predictions.groupby(levels, observed=True)
-    ]
+    parts = [part for _, part in predictions.groupby(levels, observed=True)]
+    rows = [(part[column].mean(), *accuracy_interval(part), len(part)) for part in parts]
     return pd.DataFrame(rows, columns=["value", "accuracy", "low", "high", "images"])
 
 

@@ -67,7 +67,7 @@ class Neighbours:
     def find(self, images: Tensor, labels: np.ndarray, count: int = 3) -> pd.DataFrame:
         """The nearest images of a shape, by the cosine between penultimate features averaged over eight symmetries.
 
-        For each standardised image (N, 128, 128) so many of its shape in ``labels`` (N,) are found: ``image`` (0 to
+        For each standardised image (N, 128, 128) there are so many of its shape in ``labels`` (N,): ``image`` (0 to
         N - 1), ``rank`` (from 1), ``similarity`` (1: the same direction), ``row`` in the reference, and the columns of
         its table. Raises NanoshapeError if the reference has fewer images of a shape.
         """

@@ -190,15 +190,12 @@ class _Run:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.shared = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        rate = config.learning_rate
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), rate, weight_decay=config.weight_decay)
         steps = max(2, config.epochs * max(1, len(train.at_epoch(0)) // config.batch_size))
         # OneCycleLR divides by zero if the rise ends at the first step.
         warmup = max(config.warmup, 1.5 / steps)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=steps, pct_start=warmup
-        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=steps, pct_start=warmup)
         self.loss = nn.CrossEntropyLoss()
         self.epoch, self.best_epoch, self.best_loss = 0, 0, float("inf")
         self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}

@@ -105,9 +105,8 @@ class Placement:
             raise NanoshapeError(f"the field has {n} pixels, but must have a multiple of {FIELD_A:g} with a film in it")
         rows = torch.arange(n)[:, None] if rows is None else rows
         columns = torch.arange(n)[None, :] if columns is None else columns
-        rows, columns = (
-            part - round(roll * n / FIELD_A) for part, roll in zip((rows, columns), self.roll_A, strict=True)
-        )
+        down, along = (round(roll * n / FIELD_A) for roll in self.roll_A)
+        rows, columns = rows - down, columns - along
         for _ in range(self.quarter_turns % 4):
             rows, columns = columns, -rows
         if self.mirror:

@@ -164,9 +164,8 @@ def controls(job: Job) -> Study:
             columns = ["control", "question", "tested_on", "accuracy", "low", "high", "images"]
             table = pd.DataFrame(rows, columns=columns).assign(seconds=time.perf_counter() - start)
             if name == "reference_fidelity":
-                groups = next(iter(tested.values()))["group"].to_numpy()
-                right = [each[["correct"]].to_numpy().T for each in tested.values()]
-                found = training_difference(groups, *right)
+                groups, *_ = (each["group"].to_numpy() for each in tested.values())
+                found = training_difference(groups, *(each[["correct"]].to_numpy().T for each in tested.values()))
                 table.loc[0, ["difference", "difference_low", "difference_high"]] = found
             return Made({"controls": table})
 

@@ -83,7 +83,7 @@ def test_every_symmetry_operation_maps_the_particle_onto_itself(shape):
 
 
 @each_shape
-def test_mean_neighbour_distance_is_that_of_bulk_gold(shape):
+def test_the_mean_neighbour_distance_is_that_of_bulk_gold(shape):
     assert neighbour_distances(build(shape, 50)).mean() == pytest.approx(GOLD_NEIGHBOUR_DISTANCE_A, rel=1e-9)
 
 

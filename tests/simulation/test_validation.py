@@ -37,8 +37,16 @@ def test_a_wrong_plane_of_zero_defocus_would_be_noticed(monkeypatch):
     assert not validation.table(validation.atom_checks(MICROSCOPE, 0.125))["holds"].iloc[0]
 
 
+@pytest.fixture
+def new_cameras():
+    """No transfer function of a camera is kept from before, or for later."""
+    imaging._camera_transfer.cache_clear()
+    yield
+    imaging._camera_transfer.cache_clear()
+
+
 @pytest.mark.parametrize("wrong", [0.5, 2.0])
-def test_a_wrong_modulation_transfer_would_be_noticed(monkeypatch, wrong):
+def test_a_wrong_modulation_transfer_would_be_noticed(monkeypatch, new_cameras, wrong):
     monkeypatch.setattr(imaging, "mtf", lambda camera, q: validation.mtf(camera, wrong * q))
     noise = [check for check in validation.camera_checks(MICROSCOPE) if "noise" in check.what]
     assert not validation.table(noise)["holds"].any()
