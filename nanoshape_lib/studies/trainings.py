@@ -231,7 +231,8 @@ def architecture_differences(
         for size in sorted({run[1:3] for run in runs}):
             seeds = sorted(run[3] for run in runs if run[:3] == (first, *size) and (second, *run[1:]) in runs)
             if seeds:
-                right, other = (shares[[(name, *size, seed) for seed in seeds]].to_numpy().T for name in (first, second))
+                trained = ([(name, *size, seed) for seed in seeds] for name in (first, second))
+                right, other = (shares[each].to_numpy().T for each in trained)
                 found = training_difference(shares.index.to_numpy(), right, other)
                 rows.append((first, second, size[0], len(seeds), *found))
     return pd.DataFrame(rows, columns=["first", "second", "train_images", "trainings", "difference", "low", "high"])
