@@ -62,7 +62,7 @@ class _Controls:
         """Predictions for some images after training on others."""
         study = self.profile.controls
         config = trainings_of(self.profile, study, self.profile.best.architecture, len(train))[0]
-        folder = run_folder(self.profile, "controls", config, control=name, recipe=RECIPE, study=study)
+        folder = run_folder(self.profile, "controls", config, control=name, control_recipe=RECIPE, study=study)
         model, _ = fit(config, train, validation or self.validation, folder, self.job.deadline)
         return [evaluate(model, test) for test in tests]
 
