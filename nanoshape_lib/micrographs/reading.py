@@ -50,7 +50,7 @@ def check_pixel_size(pixel_size_A: float, whose: str = "pixel_size_A") -> float:
 def load(path: str | os.PathLike[str], pixel_size_A: float | None = None, name: str | None = None) -> Micrograph:
     """Read an image, or a stack of images such as a focal series, from a file of a microscope.
 
-    The file is opened in a process of its own, which is kept for the next files, with limits on memory and time.
+    A process of its own decodes the file, with limits on memory and time and no way to any other file.
 
     Parameters
     ----------
