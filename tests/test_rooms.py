@@ -40,7 +40,8 @@ WORDS = [
     "pixel_size",
     "report",
 ]
-MERGING = pytest.mark.xfail(reason="modules are still being merged", strict=False)
+MODULES, LINES = 63, 13_100
+"""The library may only get smaller; 60 modules and 12,000 lines are the aim."""
 
 
 def room(path: Path) -> str:
@@ -107,10 +108,9 @@ def test_the_modules_of_a_room_import_each_other_in_one_direction():
     assert graph == {}, "these import each other in a circle"
 
 
-@MERGING
-def test_the_library_is_thin():
-    assert len([path for path in FILES if path.name != "__init__.py"]) <= 60
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= 12_000
+def test_the_library_gets_no_larger():
+    assert len([path for path in FILES if path.name != "__init__.py"]) <= MODULES
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= LINES
 
 
 def test_camera_noise_is_drawn_and_waves_become_intensities_in_one_function_each():

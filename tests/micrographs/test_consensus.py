@@ -92,7 +92,7 @@ def test_particles_together_tell_platinum_from_gold_where_no_ring_can_be_read(pl
         np.save(tmp_path / f"{metal}.npy", micrograph.images[0])
         found = analyse(tmp_path / f"{metal}.npy", classifier, micrograph.pixel_size_A)
         notes[metal] = " ".join(found.micrograph.notes)
-    assert "lattice constant" in notes["Pt"] and "together" not in notes["Au"]
+    assert "lattice constant" in notes["Pt"] and "rather than" not in notes["Au"]
 
 
 def test_a_metal_is_told_as_an_independent_count_of_pairs_says():
